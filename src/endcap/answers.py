@@ -1,0 +1,162 @@
+"""The few types that every question and answer is made of, and the protocols that a model may satisfy.
+
+Everything here is dense: items and users are int32 numbers of the shop's vocabularies, interactions are int8 codes of
+its interaction list (weak to strong). External ids become dense once, at the edge, and turn back once, at the edge.
+-1 pads; id 0 is an item like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Items = NDArray[np.int32]
+Scores = NDArray[np.float32]
+NOTHING: Items = np.empty(0, np.int32)
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """One person's positive actions, oldest first: three arrays of one length."""
+
+    items: Items = field(default_factory=lambda: np.empty(0, np.int32))
+    interactions: NDArray[np.int8] = field(default_factory=lambda: np.empty(0, np.int8))
+    times: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))  # microseconds since 1970, UTC
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def last(self, n: int, interaction: int | None = None) -> History:
+        """The last n actions, oldest first; with `interaction`, the last n of that kind."""
+        where = np.arange(len(self)) if interaction is None else np.flatnonzero(self.interactions == interaction)
+        where = where[len(where) - min(n, len(where)) :]
+        return History(self.items[where], self.interactions[where], self.times[where])
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Request:
+    """One question.
+
+    Attributes:
+        k: how many items are wanted.
+        item, seen_as, want: "because you `seen_as` this `item`, you may `want` that"; codes of interactions.
+        history: the asker's past; basket: items in the cart now.
+        allowed: (n_items,) bool, the only items that may be answered; None allows all. Rules and filters arrive here,
+            so that k answers come back where k exist.
+    """
+
+    k: int
+    user: int | None = None
+    item: int | None = None
+    seen_as: int | None = None
+    want: int | None = None
+    history: History = field(default_factory=History)
+    basket: Items = field(default_factory=lambda: NOTHING)
+    domain: str | None = None
+    allowed: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """For each candidate the past action behind it and the interaction it was looked up for; -1 where none."""
+
+    because: Items
+    seen_as: NDArray[np.int8]
+    want: NDArray[np.int8]
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """An answer: items by descending score, each with the step of the model that found it.
+
+    Attributes:
+        items: (n,) int32; scores: (n,) float32, not increasing inside one source.
+        source: n names; the system's own name, or a declared fallback such as `item-interaction/seller`.
+    """
+
+    items: Items
+    scores: Scores
+    source: Sequence[str]
+    evidence: Evidence | None = None
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why an item stands in an answer, in numbers; the edge writes the sentence.
+
+    `kind` is one of: `because` (item, seen_as, want), `popular`, `category`, `seller`, `rule`, `relation`.
+    """
+
+    kind: str
+    item: int | None = None
+    seen_as: int | None = None
+    want: int | None = None
+    value: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """Vectors that can be searched: row r of `vectors` (n, d) float32 belongs to item `items[r]`.
+
+    `metric` is always the inner product; a model that wants cosine gives unit vectors.
+    """
+
+    items: Items
+    vectors: NDArray[np.float32]
+
+
+class Searcher(Protocol):
+    """Nearest neighbours by inner product over one `Space` (see endcap.index)."""
+
+    def search(
+        self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None
+    ) -> tuple[Items, Scores]:
+        """queries (q, d) -> items (q, k) and scores (q, k), best first, padded with -1 and -inf."""
+        ...
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """Answers a request with candidates."""
+
+    def candidates(self, request: Request) -> Candidates: ...
+
+
+@runtime_checkable
+class RelatesItems(Protocol):
+    """Item-to-item lists in bulk, without fallbacks: what `purchase-intent` measures."""
+
+    def related_batch(self, items: Items, seen_as: int, want: int, k: int) -> tuple[Items, Scores]:
+        """items (n,) -> related (n, k) and scores (n, k), best first, padded with -1 and -inf; never the item itself."""
+        ...
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Scores given items for a request, higher is better."""
+
+    def score(self, request: Request, items: Items) -> Scores: ...
+
+
+@runtime_checkable
+class Explainer(Protocol):
+    """Says why; asked only for the items that are returned."""
+
+    def explain(self, request: Request, item: int) -> list[Reason]: ...
+
+
+@runtime_checkable
+class Indexed(Protocol):
+    """Has vector spaces that a release may index. Keys name the space, e.g. the target interaction."""
+
+    def spaces(self) -> Mapping[str, Space]: ...
+
+    def attach(self, searchers: Mapping[str, Searcher]) -> None: ...

@@ -1,0 +1,35 @@
+"""The command line: one verb a command, thin: parse, call, print. Heavy imports happen inside the verbs."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from endcap.errors import EndcapError
+
+app = typer.Typer(
+    name="endcap",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="From a shop's event log to live recommendations.",
+)
+
+
+def _add_verbs() -> None:
+    """Each module below registers its verbs on `app` when imported."""
+    import importlib
+
+    for module in ("data", "models", "releases", "serving", "doctor"):
+        importlib.import_module(f"endcap.cli.{module}")
+
+
+def main() -> None:
+    """Entry point: runs a verb, turns an EndcapError into one line on stderr and its exit code."""
+    _add_verbs()
+    try:
+        app()
+    except EndcapError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None

@@ -1,0 +1,1 @@
+"""Immutable artefact folders: write, verify, activate, map. Knows no model class."""

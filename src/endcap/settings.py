@@ -1,0 +1,53 @@
+"""Settings: a frozen msgspec struct per thing that can be set, validated once, an unknown key is an error."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from endcap.errors import InputError
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def make_settings(kind: type[S], values: Mapping[str, Any], *, where: str = "settings") -> S:
+    """Build and validate a settings struct; strings are converted to the declared types.
+
+    Raises:
+        InputError: for an unknown key (naming the nearest known one) or a value outside its range.
+    """
+    known = {field.encode_name for field in msgspec.structs.fields(kind)}
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known settings: {', '.join(sorted(known))}"
+            raise InputError(f"{where}: there is no setting {key!r}; {hint}")
+    try:
+        return msgspec.convert(dict(values), kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def read_settings(config: Path | None, assignments: Sequence[str]) -> dict[str, Any]:
+    """Merge a TOML file with `key=value` assignments, which win.
+
+    Raises:
+        InputError: if the file cannot be read or an assignment has no `=`.
+    """
+    values: dict[str, Any] = {}
+    if config is not None:
+        try:
+            values.update(tomllib.loads(config.read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise InputError(f"--config {config}: {error}") from None
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            raise InputError(f"--set {assignment}: write it as key=value")
+        values[key.strip()] = value.strip()
+    return values

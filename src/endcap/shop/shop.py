@@ -1,0 +1,211 @@
+"""A shop: its events as sorted arrays, its items as a table, and views that cannot see past their end."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from endcap.answers import History
+from endcap.errors import InputError
+from endcap.shop.interactions import Interactions
+from endcap.shop.vocabulary import Vocabulary
+
+MICROSECONDS = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000, "w": 604_800_000_000}
+END_OF_TIME = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True, eq=False)
+class Events:
+    """Parallel arrays of one length, sorted by user, session (by its first event), time, arrival.
+
+    Attributes:
+        user: int32; item: int32, -1 for events without one (searches); interaction: int8 codes;
+        time: int64, microseconds since 1970 UTC; session: int32, ascending, never shared by two users;
+        columns: the shop's optional columns in the same order (order, query, domain, price, quantity, request_id,
+            surface, position, event_id), where it has them.
+    """
+
+    user: NDArray[np.int32]
+    item: NDArray[np.int32]
+    interaction: NDArray[np.int8]
+    time: NDArray[np.int64]
+    session: NDArray[np.int32]
+    columns: pa.Table = field(default_factory=lambda: pa.table({}))
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def where(self, mask: NDArray[np.bool_]) -> Events:
+        """The events that a (n,) mask keeps, in the same order."""
+        columns = self.columns.filter(pa.array(mask)) if self.columns.num_columns else self.columns
+        arrays = (self.user, self.item, self.interaction, self.time, self.session)
+        return Events(*(array[mask] for array in arrays), columns)
+
+
+@dataclass(frozen=True, eq=False)
+class Shop:
+    """A shop, or a view of one that ends at `end`.
+
+    Numbers of users and items are given in order of first appearance (an item's `launched` counts as one), so what a
+    view may know is a prefix of the vocabulary: `n_items` and `n_users` are the lengths of those prefixes, and ids
+    that first appear later do not exist for it.
+
+    Attributes:
+        events: see `Events`; items, users: vocabularies; interactions: names and codes;
+        catalogue: one row per item in order of number, columns `item, title, category, brand, seller, price, domain,
+            in_stock, margin, launched, vector_*` where known, null where not;
+        start, end: the events' times lie in [start, end), microseconds.
+    """
+
+    events: Events
+    items: Vocabulary
+    users: Vocabulary
+    catalogue: pa.Table
+    interactions: Interactions = Interactions()
+    start: int = 0
+    end: int = END_OF_TIME
+    item_known_from: NDArray[np.int64] | None = None
+    user_known_from: NDArray[np.int64] | None = None
+    folder: Path | None = None
+
+    @property
+    def n_items(self) -> int:
+        return len(self.items)
+
+    @property
+    def n_users(self) -> int:
+        return len(self.users)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Shop:
+        """Read the shop that `endcap ingest` wrote.
+
+        Raises:
+            InputError: if the folder holds no shop; DamagedArtefact: if a checksum does not fit.
+        """
+        from endcap.shop.storage import read_shop
+
+        return read_shop(Path(folder))
+
+    @classmethod
+    def from_tables(cls, events: Any, items: Any = None, **options: Any) -> Shop:
+        """A shop in memory from pandas, polars or Arrow tables; `options` are those of `endcap.shop.ingest`."""
+        from endcap.shop.ingest import shop_from_tables
+
+        return shop_from_tables(events, items, **options)
+
+    @cached_property
+    def positives(self) -> Events:
+        """Events that count in favour of an item: no searches, impressions, dismissals or returns."""
+        return self.events.where((self.events.interaction < len(self.interactions)) & (self.events.item >= 0))
+
+    def until(self, end: int) -> Shop:
+        """The view of everything before `end` (microseconds): events, users and items known by then."""
+        end = min(end, self.end)
+        return replace(
+            self,
+            events=self.events.where(self.events.time < end),
+            items=self.items.prefix(n_items := _known(self.item_known_from, end, len(self.items))),
+            users=self.users.prefix(_known(self.user_known_from, end, len(self.users))),
+            catalogue=self.catalogue.slice(0, n_items),
+            end=end,
+        )
+
+    def since(self, start: int) -> Shop:
+        """The view of the sessions that start at or after `start`, with all ids known at the view's end.
+
+        The tail of a session that began before `start` is in neither part of a split: its first half was seen.
+        """
+        events = self.events
+        first_of_session = (
+            np.minimum.reduceat(events.time, np.flatnonzero(_starts(events.session)))
+            if len(events)
+            else np.empty(0, np.int64)
+        )
+        begins = np.repeat(first_of_session, np.diff(np.append(np.flatnonzero(_starts(events.session)), len(events))))
+        return replace(self, events=events.where(begins >= start), start=max(start, self.start))
+
+    def split_by_time(self, test: str | float = "7d") -> tuple[Shop, Shop]:
+        """Split into (train, test): the last `test` of the time ("7d", "12h") or of the events (0.1).
+
+        Raises:
+            InputError: if `test` is neither, or one part would be empty.
+        """
+        cut = self.cut(test)
+        train, held_out = self.until(cut), self.since(cut)
+        if len(train.events) == 0 or len(held_out.events) == 0:
+            empty = "training" if len(train.events) == 0 else "test"
+            raise InputError(f"split at {test!r}: the {empty} part is empty; the log covers {self.span_text()}")
+        return train, held_out
+
+    def cut(self, test: str | float) -> int:
+        """The time (microseconds) at which the last `test` of the log begins."""
+        times = self.events.time
+        if len(times) == 0:
+            raise InputError("the shop has no events to split")
+        share = _as_share(test)
+        if share is not None:
+            return int(np.quantile(times, 1 - share, method="higher"))
+        return int(times.max()) + 1 - duration(str(test))
+
+    def span_text(self) -> str:
+        """First and last event as text."""
+        if len(self.events) == 0:
+            return "no time at all"
+        first, last = self.events.time.min(), self.events.time.max()
+        return f"{np.datetime64(int(first), 'us').astype('M8[s]')} to {np.datetime64(int(last), 'us').astype('M8[s]')}"
+
+    @cached_property
+    def user_offsets(self) -> NDArray[np.int64]:
+        """(n_users + 1,): the positives of user u are rows offsets[u]:offsets[u + 1] of `positives`."""
+        return np.searchsorted(self.positives.user, np.arange(self.n_users + 1)).astype(np.int64)
+
+    def history(self, user: int) -> History:
+        """A user's positive actions in order of time."""
+        rows = slice(self.user_offsets[user], self.user_offsets[user + 1])
+        past = self.positives
+        order = np.argsort(past.time[rows], kind="stable")
+        return History(past.item[rows][order], past.interaction[rows][order], past.time[rows][order])
+
+
+def duration(text: str) -> int:
+    """ "90s", "30m", "12h", "7d", "2w" in microseconds.
+
+    Raises:
+        InputError: for anything else.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*", text)
+    if not match or float(match[1]) <= 0:
+        raise InputError(f"not a duration: {text!r}; write a number and s, m, h, d or w, as in 7d")
+    return int(float(match[1]) * MICROSECONDS[match[2]])
+
+
+def _as_share(test: str | float) -> float | None:
+    """0.1 or "0.1" as a share of the events, None for a duration."""
+    try:
+        share = float(test)
+    except ValueError:
+        return None
+    if not 0 < share < 1:
+        raise InputError(f"test={test!r}: a share of the events lies between 0 and 1; for days write e.g. 7d")
+    return share
+
+
+def _known(known_from: NDArray[np.int64] | None, end: int, n: int) -> int:
+    """Length of the prefix of ids known before `end`: up to the last one that is."""
+    if known_from is None or end == END_OF_TIME:
+        return n
+    known = np.flatnonzero(known_from[:n] < end)
+    return int(known[-1]) + 1 if len(known) else 0
+
+
+def _starts(session: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """True at the first event of each session."""
+    return np.append(True, session[1:] != session[:-1]) if len(session) else np.empty(0, bool)
