@@ -135,7 +135,7 @@ class RelatesItems(Protocol):
     """Item-to-item lists in bulk, without fallbacks: what `purchase-intent` measures."""
 
     def related_batch(self, items: Items, seen_as: int, want: int, k: int) -> tuple[Items, Scores]:
-        """items (n,) -> related (n, k) and scores (n, k), best first, padded with -1 and -inf; never the item itself."""
+        """items (n,) -> related (n, k) and scores (n, k), best first, padded with -1, -inf; never the item itself."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Immutable folders with a JSON manifest and checksums, written atomically: models, shops and releases are such folders."""
+"""Immutable folders with a manifest and checksums, written atomically: shops, models and releases are such folders."""
 
 from __future__ import annotations
 

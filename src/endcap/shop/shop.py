@@ -45,8 +45,9 @@ class Events:
     def where(self, mask: NDArray[np.bool_]) -> Events:
         """The events that a (n,) mask keeps, in the same order."""
         columns = self.columns.filter(pa.array(mask)) if self.columns.num_columns else self.columns
-        arrays = (self.user, self.item, self.interaction, self.time, self.session)
-        return Events(*(array[mask] for array in arrays), columns)
+        return Events(
+            self.user[mask], self.item[mask], self.interaction[mask], self.time[mask], self.session[mask], columns
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +69,7 @@ class Shop:
     items: Vocabulary
     users: Vocabulary
     catalogue: pa.Table
-    interactions: Interactions = Interactions()
+    interactions: Interactions = field(default_factory=Interactions)
     start: int = 0
     end: int = END_OF_TIME
     item_known_from: NDArray[np.int64] | None = None
@@ -124,12 +125,9 @@ class Shop:
         The tail of a session that began before `start` is in neither part of a split: its first half was seen.
         """
         events = self.events
-        first_of_session = (
-            np.minimum.reduceat(events.time, np.flatnonzero(_starts(events.session)))
-            if len(events)
-            else np.empty(0, np.int64)
-        )
-        begins = np.repeat(first_of_session, np.diff(np.append(np.flatnonzero(_starts(events.session)), len(events))))
+        first_rows = np.flatnonzero(_starts(events.session))
+        lengths = np.diff(np.append(first_rows, len(events)))
+        begins = np.repeat(events.time[first_rows], lengths)
         return replace(self, events=events.where(begins >= start), start=max(start, self.start))
 
     def split_by_time(self, test: str | float = "7d") -> tuple[Shop, Shop]:

@@ -1,0 +1,249 @@
+"""What all trained models share: where they come from, how they are stored, and item-to-item answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+import endcap
+from endcap.answers import NOTHING, Candidates, Evidence, History, Items, Reason, Request, Scores
+from endcap.artefact import new_artefact
+from endcap.errors import InputError
+from endcap.settings import make_settings
+from endcap.shop import Interactions, Shop, Vocabulary
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """What a trained model knows about its training data.
+
+    Attributes:
+        items: the vocabulary the model was trained with; a longer one with this prefix is compatible.
+        n_users: length of the user vocabulary; trained_until: the end of the training view or its last event + 1 us.
+        fingerprint: of the vocabulary, so that a model of another shop is refused.
+    """
+
+    items: Vocabulary
+    interactions: Interactions
+    n_users: int
+    n_events: int
+    trained_until: int
+    seed: int
+    users_fingerprint: str
+
+    @classmethod
+    def of(cls, shop: Shop, seed: int) -> Origin:
+        last = int(shop.events.time.max()) + 1 if len(shop.events) else shop.start
+        return cls(
+            shop.items,
+            shop.interactions,
+            shop.n_users,
+            len(shop.events),
+            min(shop.end, last),
+            seed,
+            shop.users.fingerprint(),
+        )
+
+    def check_against(self, items: Vocabulary, what: str) -> None:
+        """Refuse a vocabulary that does not begin with the model's.
+
+        Raises:
+            InputError: if the model was trained on another shop.
+        """
+        n = len(self.items)
+        if len(items) < n or items.fingerprint(n) != self.items.fingerprint():
+            raise InputError(f"{what} was trained on another shop: its {n:,} item ids are not how this shop's begin")
+
+
+class Model:
+    """A system that can be fitted, stored and asked item-to-item questions.
+
+    A subclass gives `system`, `Config`, `_fit`, `related_batch`, `_arrays` and `_restore`; the rest follows from these.
+    """
+
+    system: ClassVar[str]
+    Config: ClassVar[type[msgspec.Struct]]
+    LAST_ACTIONS = 4  # "last 4, 200 each, 800 in all": paper, section 5.3
+    PER_ACTION = 200
+
+    def __init__(self, **settings: Any) -> None:
+        self.config = make_settings(self.Config, settings, where=self.system)
+        self.origin: Origin | None = None
+
+    # -- fitting and storing ---------------------------------------------------------------------------------------
+
+    def fit(self, shop: Shop, *, seed: int = 0, threads: int = 1, show: bool = False) -> Self:
+        """Train on everything in the view. Same seed and one thread: bit-equal results.
+
+        Raises:
+            InputError: if the view holds nothing to learn from.
+        """
+        if len(shop.positives) == 0:
+            raise InputError(f"{self.system}: the shop view has no positive events to learn from")
+        self.origin = Origin.of(shop, seed)
+        self._fit(shop, seed=seed, threads=threads, show=show)
+        return self
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model folder, atomically."""
+        origin = self._trained()
+        manifest = {
+            "kind": "model",
+            "system": self.system,
+            "endcap": endcap.__version__,
+            "config": msgspec.to_builtins(self.config),
+            "interactions": list(origin.interactions.names),
+            "n_items": len(origin.items),
+            "n_users": origin.n_users,
+            "n_events": origin.n_events,
+            "trained_until": origin.trained_until,
+            "seed": origin.seed,
+            "items_fingerprint": origin.items.fingerprint(),
+            "users_fingerprint": origin.users_fingerprint,
+            "learned": self._learned(),
+        }
+        with new_artefact(Path(folder), manifest) as building:
+            pq.write_table(pa.table({"item": origin.items.ids}), building / "items.parquet")
+            for name, array in self._arrays().items():
+                np.save(building / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
+
+    @classmethod
+    def load(cls, folder: Path, manifest: Mapping[str, Any]) -> Self:
+        """Open what `save` wrote; arrays are memory-mapped."""
+        model = cls(**manifest["config"])
+        items = Vocabulary(pq.read_table(folder / "items.parquet")["item"])
+        model.origin = Origin(
+            items,
+            Interactions(tuple(manifest["interactions"])),
+            manifest["n_users"],
+            manifest["n_events"],
+            manifest["trained_until"],
+            manifest["seed"],
+            manifest["users_fingerprint"],
+        )
+        arrays = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(folder.glob("*.npy"))}
+        model._restore(arrays, manifest["learned"])
+        return model
+
+    def _trained(self) -> Origin:
+        if self.origin is None:
+            raise InputError(f"{self.system}: not trained yet; call fit first")
+        return self.origin
+
+    def _fit(self, shop: Shop, *, seed: int, threads: int, show: bool) -> None:
+        raise NotImplementedError
+
+    def _arrays(self) -> Mapping[str, NDArray[Any]]:
+        """Everything learned that is an array."""
+        raise NotImplementedError
+
+    def _learned(self) -> dict[str, Any]:
+        """Everything learned that is small: kept in the manifest."""
+        return {}
+
+    def _restore(self, arrays: Mapping[str, NDArray[Any]], learned: Mapping[str, Any]) -> None:
+        raise NotImplementedError
+
+    # -- answers ---------------------------------------------------------------------------------------------------
+
+    def related_batch(
+        self, items: Items, seen_as: int, want: int, k: int, allowed: NDArray[np.bool_] | None = None
+    ) -> tuple[Items, Scores]:
+        """See `endcap.answers.RelatesItems`; `allowed` is (n_items,) bool."""
+        raise NotImplementedError
+
+    def candidates(self, request: Request) -> Candidates:
+        """Because of the item asked about, else of what lies in the basket, else of the last actions."""
+        actions = self._actions(request)
+        want = self._want(request)
+        lists = [self._related_row(item, seen_as, want, request) for item, seen_as in actions]
+        return unite(lists, actions, want, self.system, request)
+
+    def explain(self, request: Request, item: int) -> list[Reason]:
+        """The past actions whose lists hold the item, strongest first."""
+        answer = self.candidates(request)
+        where = np.flatnonzero(answer.items == item)
+        if answer.evidence is None or len(where) == 0:
+            return []
+        row, evidence = where[0], answer.evidence
+        return [
+            Reason(
+                "because",
+                item=int(evidence.because[row]),
+                seen_as=int(evidence.seen_as[row]),
+                want=int(evidence.want[row]),
+                value=float(answer.scores[row]),
+            )
+        ]
+
+    def related(self, item: str, *, seen_as: str = "click", want: str = "cart", k: int = 10) -> list[tuple[str, float]]:
+        """Because you `seen_as` this item, you may `want` those: (item id, score) pairs, best first.
+
+        Raises:
+            InputError: for an item or interaction that the model does not know, or k < 1.
+        """
+        origin = self._trained()
+        number = origin.items.number(item)
+        if number < 0:
+            raise InputError(f"unknown item {item!r}: it was not in the training data")
+        if k < 1:
+            raise InputError(f"k={k}: ask for at least one item")
+        request = Request(
+            k=k, item=number, seen_as=origin.interactions.code(seen_as), want=origin.interactions.code(want)
+        )
+        answer = self.candidates(request)
+        return list(zip(origin.items.decode(answer.items), answer.scores.tolist(), strict=True))
+
+    def _actions(self, request: Request) -> list[tuple[int, int]]:
+        """The (item, seen as) pairs that the answer follows from, most recent first, known items only."""
+        codes = self._trained().interactions
+        n_items = len(self._trained().items)
+        if request.item is not None:
+            pairs = [(request.item, 0 if request.seen_as is None else request.seen_as)]
+        elif len(request.basket):
+            pairs = [(int(item), codes.intents[0]) for item in request.basket[::-1]]
+        else:
+            past = request.history
+            pairs = [(int(i), int(t)) for i, t in zip(past.items[::-1], past.interactions[::-1], strict=True)]
+            if request.seen_as is not None:
+                pairs = [pair for pair in pairs if pair[1] == request.seen_as]
+            pairs = list(dict.fromkeys(pairs))[: self.LAST_ACTIONS]
+        return [pair for pair in pairs if 0 <= pair[0] < n_items]
+
+    def _want(self, request: Request) -> int:
+        return self._trained().interactions.intents[0] if request.want is None else request.want
+
+    def _related_row(self, item: int, seen_as: int, want: int, request: Request) -> tuple[Items, Scores]:
+        budget = request.k if request.item is not None else max(self.PER_ACTION, request.k)
+        items, scores = self.related_batch(np.array([item], np.int32), seen_as, want, budget, request.allowed)
+        found = items[0] >= 0
+        return items[0][found], scores[0][found]
+
+
+def unite(
+    lists: list[tuple[Items, Scores]], actions: list[tuple[int, int]], want: int, source: str, request: Request
+) -> Candidates:
+    """The union of several lists: each item once, with its best score and the action that gave it; the best k."""
+    if not any(len(items) for items, _ in lists):
+        return Candidates(NOTHING, np.empty(0, np.float32), [], Evidence(NOTHING, *(np.empty(0, np.int8),) * 2))
+    items = np.concatenate([items for items, _ in lists])
+    scores = np.concatenate([scores for _, scores in lists])
+    by = np.repeat(np.arange(len(lists)), [len(items) for items, _ in lists])
+    best_first = np.argsort(-scores, kind="stable")
+    _, first = np.unique(items[best_first], return_index=True)
+    chosen = best_first[np.sort(first)][: request.k]
+    because = np.array([actions[row][0] for row in by[chosen]], np.int32)
+    seen_as = np.array([actions[row][1] for row in by[chosen]], np.int8)
+    evidence = Evidence(because, seen_as, np.full(len(chosen), want, np.int8))
+    return Candidates(items[chosen], scores[chosen], [source] * len(chosen), evidence)
+
+
+__all__ = ["History", "Model", "Origin", "unite"]
