@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from endcap.errors import DamagedArtefact, InputError
+from endcap.errors import DamagedArtefact, EndcapError, InputError
 
 MANIFEST = "manifest.json"
 
@@ -32,7 +33,9 @@ def new_artefact(folder: Path, manifest: dict[str, Any]) -> Iterator[Path]:
         yield building
         files = sorted(path for path in building.rglob("*") if path.is_file())
         checksums = {str(path.relative_to(building)): sha256(path) for path in files}
-        text = json.dumps({**manifest, "files": checksums}, indent=1, sort_keys=True, ensure_ascii=False)
+        sealed = json.loads(json.dumps({**manifest, "files": checksums}))
+        sealed["seal"] = seal(sealed)
+        text = json.dumps(sealed, indent=1, sort_keys=True, ensure_ascii=False)
         (building / MANIFEST).write_text(text + "\n", encoding="utf-8")
         for path in [*files, building / MANIFEST]:
             _flush(path)
@@ -63,11 +66,13 @@ def read_manifest(folder: Path, *, kind: str) -> dict[str, Any]:
 
 
 def verify(folder: Path, manifest: dict[str, Any]) -> None:
-    """Compare every file with its checksum.
+    """Compare every file with its checksum, and the manifest with its own.
 
     Raises:
         DamagedArtefact: naming the first file that is missing or differs.
     """
+    if "seal" in manifest and manifest["seal"] != seal(manifest):
+        raise DamagedArtefact(f"{folder / MANIFEST}: changed since it was written; write this {manifest['kind']} again")
     for name, checksum in manifest["files"].items():
         path = folder / name
         if not path.is_file():
@@ -76,6 +81,30 @@ def verify(folder: Path, manifest: dict[str, Any]) -> None:
             raise DamagedArtefact(
                 f"{path}: changed since it was written (checksum); write this {manifest['kind']} again"
             )
+
+
+def seal(manifest: dict[str, Any]) -> str:
+    """SHA-256 over all of a manifest but its own seal."""
+    rest = {key: value for key, value in manifest.items() if key != "seal"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def exclusive(folder: Path, what: str) -> Iterator[None]:
+    """Hold a folder for one writer, making it if need be. The lock goes with the process, however that ends.
+
+    Raises:
+        EndcapError: if another process is at it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise EndcapError(f"{folder}: another process is at work on {what}; try again when it is done") from None
+    finally:
+        os.close(handle)
 
 
 def sha256(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Published systems and baselines, one file each. `create(name)` makes one to fit, `open(folder)` opens a trained one."""
+"""Published systems and baselines, one file each. `create(name)` makes one, `open(folder)` opens a trained one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def create(name: str, settings: Mapping[str, Any] | None = None) -> Model:
     return _class_of(name)(**(settings or {}))
 
 
-def open(folder: str | Path) -> Model:
+def open(folder: str | Path) -> Model:  # noqa: A001 (`models.open` is its name in the design)
     """Open a trained model, ready to answer, read-only and memory-mapped.
 
     Raises:

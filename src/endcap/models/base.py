@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 import endcap
-from endcap.answers import NOTHING, Candidates, Evidence, History, Items, Reason, Request, Scores
+from endcap.answers import NOTHING, Candidates, Evidence, Items, Reason, Request, Scores
 from endcap.artefact import new_artefact
 from endcap.errors import InputError
+from endcap.models.checkpoint import Checkpoint
 from endcap.settings import make_settings
 from endcap.shop import Interactions, Shop, Vocabulary
 
@@ -27,30 +28,45 @@ class Origin:
 
     Attributes:
         items: the vocabulary the model was trained with; a longer one with this prefix is compatible.
-        n_users: length of the user vocabulary; trained_until: the end of the training view or its last event + 1 us.
-        fingerprint: of the vocabulary, so that a model of another shop is refused.
+        n_users: length of the user vocabulary; trained_until: its last event + 1 us.
+        counts: number of events of each interaction.
+        users_fingerprint: of the user vocabulary, so that a model of another shop is refused.
     """
 
     items: Vocabulary
     interactions: Interactions
     n_users: int
     n_events: int
+    counts: tuple[int, ...]
     trained_until: int
     seed: int
     users_fingerprint: str
 
     @classmethod
     def of(cls, shop: Shop, seed: int) -> Origin:
-        last = int(shop.events.time.max()) + 1 if len(shop.events) else shop.start
+        positives = shop.positives
+        counts = np.bincount(positives.interaction, minlength=len(shop.interactions))
         return cls(
-            shop.items,
-            shop.interactions,
-            shop.n_users,
-            len(shop.events),
-            min(shop.end, last),
-            seed,
-            shop.users.fingerprint(),
+            items=shop.items,
+            interactions=shop.interactions,
+            n_users=shop.n_users,
+            n_events=len(shop.events),
+            counts=tuple(counts.tolist()),
+            trained_until=int(shop.events.time.max()) + 1 if len(shop.events) else shop.start,
+            seed=seed,
+            users_fingerprint=shop.users.fingerprint(),
         )
+
+    @property
+    def source(self) -> int:
+        """The weakest interaction that occurs."""
+        return next((code for code, count in enumerate(self.counts) if count), 0)
+
+    @property
+    def intent(self) -> int:
+        """The first interaction of intent that occurs: carts, else purchases."""
+        intents = self.interactions.intents
+        return next((code for code in intents if self.counts[code]), intents[0])
 
     def check_against(self, items: Vocabulary, what: str) -> None:
         """Refuse a vocabulary that does not begin with the model's.
@@ -80,8 +96,14 @@ class Model:
 
     # -- fitting and storing ---------------------------------------------------------------------------------------
 
-    def fit(self, shop: Shop, *, seed: int = 0, threads: int = 1, show: bool = False) -> Self:
+    def fit(
+        self, shop: Shop, *, seed: int = 0, threads: int = 1, show: bool = False, checkpoint: Path | None = None
+    ) -> Self:
         """Train on everything in the view. Same seed and one thread: bit-equal results.
+
+        Args:
+            threads: more than one trains lock-free; show: report progress on stderr.
+            checkpoint: folder that an interrupted training goes on from when called again with the same settings.
 
         Raises:
             InputError: if the view holds nothing to learn from.
@@ -89,29 +111,16 @@ class Model:
         if len(shop.positives) == 0:
             raise InputError(f"{self.system}: the shop view has no positive events to learn from")
         self.origin = Origin.of(shop, seed)
+        self.checkpoint = Checkpoint(checkpoint, self._provenance())
         self._fit(shop, seed=seed, threads=threads, show=show)
+        self.checkpoint.remove()
         return self
 
     def save(self, folder: str | Path) -> None:
         """Write the model folder, atomically."""
-        origin = self._trained()
-        manifest = {
-            "kind": "model",
-            "system": self.system,
-            "endcap": endcap.__version__,
-            "config": msgspec.to_builtins(self.config),
-            "interactions": list(origin.interactions.names),
-            "n_items": len(origin.items),
-            "n_users": origin.n_users,
-            "n_events": origin.n_events,
-            "trained_until": origin.trained_until,
-            "seed": origin.seed,
-            "items_fingerprint": origin.items.fingerprint(),
-            "users_fingerprint": origin.users_fingerprint,
-            "learned": self._learned(),
-        }
+        manifest = {"kind": "model", "learned": self._learned(), **self._provenance()}
         with new_artefact(Path(folder), manifest) as building:
-            pq.write_table(pa.table({"item": origin.items.ids}), building / "items.parquet")
+            pq.write_table(pa.table({"item": self._trained().items.ids}), building / "items.parquet")
             for name, array in self._arrays().items():
                 np.save(building / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
 
@@ -119,19 +128,32 @@ class Model:
     def load(cls, folder: Path, manifest: Mapping[str, Any]) -> Self:
         """Open what `save` wrote; arrays are memory-mapped."""
         model = cls(**manifest["config"])
-        items = Vocabulary(pq.read_table(folder / "items.parquet")["item"])
         model.origin = Origin(
-            items,
-            Interactions(tuple(manifest["interactions"])),
-            manifest["n_users"],
-            manifest["n_events"],
-            manifest["trained_until"],
-            manifest["seed"],
-            manifest["users_fingerprint"],
+            items=Vocabulary(pq.read_table(folder / "items.parquet")["item"]),
+            interactions=Interactions(tuple(manifest["interactions"])),
+            counts=tuple(manifest["counts"]),
+            **{name: manifest[name] for name in ("n_users", "n_events", "trained_until", "seed", "users_fingerprint")},
         )
         arrays = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(folder.glob("*.npy"))}
         model._restore(arrays, manifest["learned"])
         return model
+
+    def _provenance(self) -> dict[str, Any]:
+        origin = self._trained()
+        return {
+            "system": self.system,
+            "endcap": endcap.__version__,
+            "config": msgspec.to_builtins(self.config),
+            "interactions": list(origin.interactions.names),
+            "counts": list(origin.counts),
+            "n_items": len(origin.items),
+            "n_users": origin.n_users,
+            "n_events": origin.n_events,
+            "trained_until": origin.trained_until,
+            "seed": origin.seed,
+            "items_fingerprint": origin.items.fingerprint(),
+            "users_fingerprint": origin.users_fingerprint,
+        }
 
     def _trained(self) -> Origin:
         if self.origin is None:
@@ -184,8 +206,12 @@ class Model:
             )
         ]
 
-    def related(self, item: str, *, seen_as: str = "click", want: str = "cart", k: int = 10) -> list[tuple[str, float]]:
+    def related(
+        self, item: str, *, seen_as: str | None = None, want: str | None = None, k: int = 10
+    ) -> list[tuple[str, float]]:
         """Because you `seen_as` this item, you may `want` those: (item id, score) pairs, best first.
+
+        Left out, `seen_as` is the weakest interaction the log has and `want` carts, else purchases.
 
         Raises:
             InputError: for an item or interaction that the model does not know, or k < 1.
@@ -197,32 +223,35 @@ class Model:
         if k < 1:
             raise InputError(f"k={k}: ask for at least one item")
         request = Request(
-            k=k, item=number, seen_as=origin.interactions.code(seen_as), want=origin.interactions.code(want)
+            k=k,
+            item=number,
+            seen_as=None if seen_as is None else origin.interactions.code(seen_as),
+            want=None if want is None else origin.interactions.code(want),
         )
         answer = self.candidates(request)
         return list(zip(origin.items.decode(answer.items), answer.scores.tolist(), strict=True))
 
     def _actions(self, request: Request) -> list[tuple[int, int]]:
         """The (item, seen as) pairs that the answer follows from, most recent first, known items only."""
-        codes = self._trained().interactions
-        n_items = len(self._trained().items)
+        origin = self._trained()
         if request.item is not None:
-            pairs = [(request.item, 0 if request.seen_as is None else request.seen_as)]
+            pairs = [(request.item, origin.source if request.seen_as is None else request.seen_as)]
         elif len(request.basket):
-            pairs = [(int(item), codes.intents[0]) for item in request.basket[::-1]]
+            pairs = [(int(request.basket[-1]), origin.intent)]  # cart page: the last carted item (paper, section 5.3)
         else:
             past = request.history
             pairs = [(int(i), int(t)) for i, t in zip(past.items[::-1], past.interactions[::-1], strict=True)]
             if request.seen_as is not None:
                 pairs = [pair for pair in pairs if pair[1] == request.seen_as]
             pairs = list(dict.fromkeys(pairs))[: self.LAST_ACTIONS]
-        return [pair for pair in pairs if 0 <= pair[0] < n_items]
+        return [pair for pair in pairs if 0 <= pair[0] < len(origin.items)]
 
     def _want(self, request: Request) -> int:
-        return self._trained().interactions.intents[0] if request.want is None else request.want
+        return self._trained().intent if request.want is None else request.want
 
     def _related_row(self, item: int, seen_as: int, want: int, request: Request) -> tuple[Items, Scores]:
-        budget = request.k if request.item is not None else max(self.PER_ACTION, request.k)
+        """The list of one action; beyond `PER_ACTION`, ranks are only used to fill up a union that came out short."""
+        budget = request.k if request.item is not None else 2 * max(self.PER_ACTION, request.k)
         items, scores = self.related_batch(np.array([item], np.int32), seen_as, want, budget, request.allowed)
         found = items[0] >= 0
         return items[0][found], scores[0][found]
@@ -231,19 +260,55 @@ class Model:
 def unite(
     lists: list[tuple[Items, Scores]], actions: list[tuple[int, int]], want: int, source: str, request: Request
 ) -> Candidates:
-    """The union of several lists: each item once, with its best score and the action that gave it; the best k."""
+    """The union of the lists of several actions: each item once, with its best score and the action that gave it.
+
+    First the union of the first `PER_ACTION` of each list, by score; where that is shorter than k, the further ranks
+    of all lists in turn. Neither the item asked about nor what lies in the basket is answered.
+    """
     if not any(len(items) for items, _ in lists):
-        return Candidates(NOTHING, np.empty(0, np.float32), [], Evidence(NOTHING, *(np.empty(0, np.int8),) * 2))
+        return NO_CANDIDATES
     items = np.concatenate([items for items, _ in lists])
     scores = np.concatenate([scores for _, scores in lists])
     by = np.repeat(np.arange(len(lists)), [len(items) for items, _ in lists])
-    best_first = np.argsort(-scores, kind="stable")
-    _, first = np.unique(items[best_first], return_index=True)
-    chosen = best_first[np.sort(first)][: request.k]
+    rank = np.concatenate([np.arange(len(items)) for items, _ in lists])
+    beyond = np.where(rank < Model.PER_ACTION, 0, rank)
+    order = np.lexsort((items, -scores, beyond))
+    order = order[~np.isin(items[order], _asked(request))]
+    _, first = np.unique(items[order], return_index=True)
+    chosen = order[np.sort(first)][: request.k]
     because = np.array([actions[row][0] for row in by[chosen]], np.int32)
     seen_as = np.array([actions[row][1] for row in by[chosen]], np.int8)
     evidence = Evidence(because, seen_as, np.full(len(chosen), want, np.int8))
     return Candidates(items[chosen], scores[chosen], [source] * len(chosen), evidence)
 
 
-__all__ = ["History", "Model", "Origin", "unite"]
+def extend(answer: Candidates, more: Candidates, request: Request) -> Candidates:
+    """Fill an answer up to k with the candidates of a fallback that it does not hold yet."""
+    fresh = ~np.isin(more.items, np.append(answer.items, _asked(request)))
+    if request.allowed is not None:
+        fresh &= request.allowed[more.items]
+    rows = np.flatnonzero(fresh)[: request.k - len(answer)]
+    old, new = answer.evidence or NO_EVIDENCE, more.evidence or no_evidence(len(more))
+    return Candidates(
+        np.append(answer.items, more.items[rows]),
+        np.append(answer.scores, more.scores[rows]),
+        [*answer.source, *(more.source[row] for row in rows)],
+        Evidence(
+            np.append(old.because, new.because[rows]),
+            np.append(old.seen_as, new.seen_as[rows]),
+            np.append(old.want, new.want[rows]),
+        ),
+    )
+
+
+def no_evidence(n: int) -> Evidence:
+    """Evidence of n candidates that no past action stands behind."""
+    return Evidence(np.full(n, -1, np.int32), np.full(n, -1, np.int8), np.full(n, -1, np.int8))
+
+
+def _asked(request: Request) -> Items:
+    return request.basket if request.item is None else np.append(request.basket, np.int32(request.item))
+
+
+NO_EVIDENCE = no_evidence(0)
+NO_CANDIDATES = Candidates(NOTHING, np.empty(0, np.float32), [], NO_EVIDENCE)

@@ -1,0 +1,109 @@
+"""Who takes part: systems trained here on the training part, trained folders, fitted models. All are checked first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from endcap import models as systems
+from endcap.errors import InputError
+from endcap.models import Model
+from endcap.shop import Shop
+
+Contestant = str | Path | Any
+"""A name of `endcap systems`, a model folder, or an object that answers questions (a fitted model, an oracle)."""
+Contestants = Sequence[Contestant] | Mapping[str, Contestant]
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A contestant that passed the checks; `model` is untrained where `system` is set."""
+
+    name: str
+    model: Any
+    is_trained: bool
+
+
+def enter(
+    contestants: Contestants, train: Shop, test: Shop, settings: Mapping[str, Mapping[str, Any]] | None = None
+) -> list[Entrant]:
+    """Check everyone before anything is trained.
+
+    Args:
+        settings: name of a contestant -> its settings, for those that are trained here.
+
+    Raises:
+        InputError: for an unknown name, a model that has seen the test part, or one of another shop.
+    """
+    named = contestants if isinstance(contestants, Mapping) else {_name(c): c for c in contestants}
+    if not named:
+        raise InputError("name at least one model to evaluate; `endcap systems` lists those that can be trained")
+    settings = settings or {}
+    for name in settings:
+        if name not in named:
+            raise InputError(f"--set {name}.…: {name} does not take part; those who do: {', '.join(named)}")
+    return [_entrant(name, contestant, train, test, settings.get(name, {})) for name, contestant in named.items()]
+
+
+def trained(entrants: Sequence[Entrant], train: Shop, *, seed: int, threads: int, show: bool) -> Iterator[tuple[str, Any]]:
+    """One model after the other, ready to answer; only one that was trained here is in memory at a time."""
+    for entrant in entrants:
+        if entrant.is_trained:
+            yield entrant.name, entrant.model
+        else:
+            yield entrant.name, type(entrant.model)(**_settings_of(entrant.model)).fit(
+                train, seed=seed, threads=threads, show=show
+            )
+
+
+def _settings_of(model: Model) -> dict[str, Any]:
+    import msgspec
+
+    return msgspec.to_builtins(model.config)
+
+
+def _name(contestant: Contestant) -> str:
+    return str(contestant) if isinstance(contestant, str | Path) else getattr(contestant, "system", repr(contestant))
+
+
+def _entrant(name: str, contestant: Contestant, train: Shop, test: Shop, settings: Mapping[str, Any]) -> Entrant:
+    if isinstance(contestant, str) and contestant in systems.SYSTEMS:
+        return Entrant(name, systems.create(contestant, settings), is_trained=False)
+    if settings:
+        raise InputError(f"--set {name}.…: only a system that is trained here has settings, {name} is trained already")
+    if isinstance(contestant, str | Path):
+        if not Path(contestant).exists():
+            raise InputError(f"{contestant}: neither a system (`endcap systems` lists them) nor a model folder")
+        contestant = systems.open(contestant)
+    check_is_fair(name, contestant, train, test)
+    return Entrant(name, contestant, is_trained=True)
+
+
+def check_is_fair(name: str, model: Any, train: Shop, test: Shop) -> None:
+    """Refuse a model of another shop and one that has seen the test part; objects without an origin are trusted.
+
+    Raises:
+        InputError: saying how to mend it.
+    """
+    origin = getattr(model, "origin", None)
+    if origin is None:
+        if isinstance(model, Model):
+            raise InputError(f"{name}: not trained yet; call fit first, or give the name of its system")
+        return
+    origin.check_against(test.items, name)
+    if origin.interactions.names != test.interactions.names:
+        ours, theirs = ", ".join(test.interactions.names), ", ".join(origin.interactions.names)
+        raise InputError(f"{name} was trained on another shop: its interactions are {theirs}, this shop's are {ours}")
+    if origin.trained_until > train.end:
+        raise InputError(
+            f"{name} was trained until {_time(origin.trained_until)} and has seen the test part, which begins "
+            f"{_time(train.end)}: train it with --until {_time(train.end)}, or give its system's name ({model.system})"
+        )
+
+
+def _time(microseconds: int) -> str:
+    return f"{np.datetime64(microseconds, 'us')}Z"

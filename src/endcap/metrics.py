@@ -1,0 +1,429 @@
+"""Metrics of rankings, of purchase intent, and their intervals: arrays in, arrays out.
+
+Lists are (q, k) int32, best first, padded with -1, which never counts; id 0 is an item like any other. Ranks begin at 0
+and NEVER stands for "not in the list", so that one array of ranks answers for every length: `ranks < k`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Items = NDArray[np.int32]
+
+NEVER = np.iinfo(np.int32).max
+
+# -- rankings ----------------------------------------------------------------------------------------------------------
+
+
+def hit_matrix(lists: Items, relevant: Items, offsets: Ints) -> Bools:
+    """Which places of each list hold a relevant item.
+
+    Args:
+        lists: (q, k); relevant: the relevant items of all queries in a row; offsets: (q + 1,) their bounds.
+
+    Returns:
+        (q, k) bool, never true at a pad.
+    """
+    n_items = int(max(lists.max(initial=-1), relevant.max(initial=-1))) + 1
+    queries = np.arange(len(lists), dtype=np.int64)
+    wanted = np.unique(np.repeat(queries, np.diff(offsets)) * n_items + relevant)
+    hits: Bools = np.isin(queries[:, None] * n_items + lists, wanted) & (lists >= 0)
+    return hits
+
+
+def hit_rate(hits: Bools, k: int) -> Floats:
+    """1 where one of the first k is relevant, (q,)."""
+    return hits[:, :k].any(1).astype(np.float64)
+
+
+def recall(hits: Bools, n_relevant: NDArray[np.integer], k: int) -> Floats:
+    """Share of the relevant items that stand among the first k, (q,); NaN for a query without relevant items."""
+    return _share(hits[:, :k].sum(1), n_relevant)
+
+
+def precision(hits: Bools, k: int) -> Floats:
+    """Share of k places that hold a relevant item, (q,); a short list is not excused."""
+    return hits[:, :k].sum(1) / k
+
+
+def ndcg(hits: Bools, n_relevant: NDArray[np.integer], k: int) -> Floats:
+    """Normalised discounted cumulative gain, gains 0 and 1, discount log2, (q,); NaN without relevant items."""
+    discount = 1 / np.log2(np.arange(2, k + 2))
+    ideal = np.concatenate([[0.0], np.cumsum(discount)])[np.minimum(n_relevant, k)]
+    found = hits[:, :k]
+    return _share(found @ discount[: found.shape[1]], ideal)
+
+
+def mrr(hits: Bools, k: int | None = None) -> Floats:
+    """1 / (place of the first relevant item), 0 where there is none among the first k, (q,)."""
+    hits = hits[:, :k]
+    if hits.shape[1] == 0:
+        return np.zeros(len(hits))
+    return np.where(hits.any(1), 1 / (hits.argmax(1) + 1), 0.0)
+
+
+def coverage(lists: Items, n_items: int) -> float:
+    """Share of the n_items that stand in at least one list."""
+    return len(np.unique(lists[lists >= 0])) / n_items if n_items else np.nan
+
+
+def novelty(lists: Items, share: Floats) -> Floats:
+    """Mean surprise -log2(share) of the listed items in bits, (q,); NaN for an empty list.
+
+    Args:
+        share: (n_items,) the share of people who know the item, above 0.
+    """
+    listed = lists >= 0
+    surprise = np.where(listed, -np.log2(share)[np.maximum(lists, 0)], 0.0) if len(share) else np.zeros(lists.shape)
+    return _share(surprise.sum(1), listed.sum(1))
+
+
+def diversity(lists: Items, category: NDArray[np.integer]) -> Floats:
+    """Share of the pairs in a list that lie in different categories, (q,); NaN where there is no pair to judge.
+
+    Args:
+        category: (n_items,) the category's number, -1 where unknown; pairs with an unknown one are not judged.
+    """
+    judged = np.zeros(len(lists), np.int64)
+    different = np.zeros(len(lists), np.int64)
+    _count_pairs(np.ascontiguousarray(lists), category, judged, different)
+    return _share(different, judged)
+
+
+@numba.njit(cache=True)
+def _count_pairs(lists, category, judged, different):  # type: ignore[no-untyped-def]
+    for query in range(lists.shape[0]):
+        for left in range(lists.shape[1]):
+            a = lists[query, left]
+            if a < 0 or category[a] < 0:
+                continue
+            for right in range(left + 1, lists.shape[1]):
+                b = lists[query, right]
+                if b >= 0 and category[b] >= 0:
+                    judged[query] += 1
+                    different[query] += category[a] != category[b]
+
+
+def _share(part: NDArray, whole: NDArray) -> Floats:
+    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=np.asarray(whole) > 0)
+
+
+# -- intervals ---------------------------------------------------------------------------------------------------------
+
+
+class Interval(NamedTuple):
+    """A mean with its 95 % interval and the number of values behind it; NaN where it cannot be known."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def resampled_means(
+    columns: Sequence[NDArray], groups: NDArray[np.integer], *, n_resamples: int = 1000, seed: int = 0
+) -> Floats:
+    """Means of every column under the cluster bootstrap: whole groups (people) are drawn with replacement.
+
+    The same draws serve all columns, so the difference of two columns of the result is the paired bootstrap of theirs.
+
+    Args:
+        columns: m arrays (n,), bool or float; NaN values are left out of their column's mean.
+        groups: (n,) who each value belongs to.
+
+    Returns:
+        (n_resamples, m); NaN in a draw that holds no value of the column.
+    """
+    names, group = np.unique(groups, return_inverse=True)
+    n_groups = len(names)
+    sums = np.empty((n_groups, 2 * len(columns)))
+    for place, column in enumerate(columns):
+        known = ~np.isnan(column)
+        sums[:, 2 * place] = np.bincount(group[known], column[known], n_groups)
+        sums[:, 2 * place + 1] = np.bincount(group[known], minlength=n_groups)
+    rng = np.random.default_rng(seed)
+    totals = np.empty((n_resamples, sums.shape[1]))
+    for draw in range(n_resamples):
+        times = np.bincount(rng.integers(0, n_groups, n_groups), minlength=n_groups) if n_groups else np.empty(0)
+        totals[draw] = times @ sums
+    means = np.full((n_resamples, len(columns)), np.nan)
+    return np.divide(totals[:, ::2], totals[:, 1::2], out=means, where=totals[:, 1::2] > 0)
+
+
+def interval_of(column: NDArray, means: Floats, n_groups: int) -> Interval:
+    """The mean of a column with the percentile interval of its resampled means; one group says nothing about others."""
+    known = column[~np.isnan(column)]
+    value = float(known.mean()) if len(known) else np.nan
+    return Interval(value, *percentiles(means, n_groups), len(known))
+
+
+def percentiles(means: Floats, n_groups: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The middle `confidence` of resampled means; NaN, NaN with fewer than two groups to draw from."""
+    means = means[~np.isnan(means)]
+    if n_groups < 2 or len(means) == 0:
+        return np.nan, np.nan
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def bootstrap_mean(values: NDArray, groups: NDArray[np.integer], *, n_resamples: int = 1000, seed: int = 0) -> Interval:
+    """The mean of (n,) values with a 95 % cluster bootstrap interval over groups (n,)."""
+    means = resampled_means([values], groups, n_resamples=n_resamples, seed=seed)
+    return interval_of(values, means[:, 0], len(np.unique(groups)))
+
+
+def paired_bootstrap(
+    a: NDArray, b: NDArray, groups: NDArray[np.integer], *, n_resamples: int = 1000, seed: int = 0
+) -> Interval:
+    """The mean of a - b, measured on the same n cases, with a 95 % cluster bootstrap interval over groups (n,)."""
+    difference = np.asarray(a, np.float64) - np.asarray(b, np.float64)
+    return bootstrap_mean(difference, groups, n_resamples=n_resamples, seed=seed)
+
+
+# -- purchase intent ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class IntentCases:
+    """What people carted or bought (targets), and what they had looked at (sources), case by case.
+
+    A case is a session, or one target with the last actions before it. Targets are sorted by case.
+
+    Attributes:
+        target_row: (t,) place of the target in the events the cases were made of; target_item, target_case: (t,).
+        own: (t,) bool, whether the target's own item is among its case's sources, by an event other than the target.
+        case_offsets: (cases + 1,) bounds of the cases' targets.
+        source_item, source_seen_as: (u,) the distinct sources, sorted by interaction, then item.
+        source_offsets: (u + 1,) bounds of the sources' occurrences; occurrence_case, occurrence_row: the case, and the
+            place of the source's first event in it.
+    """
+
+    target_row: Ints
+    target_item: Items
+    target_case: Ints
+    own: Bools
+    case_offsets: Ints
+    source_item: Items
+    source_seen_as: NDArray[np.int8]
+    source_offsets: Ints
+    occurrence_case: Ints
+    occurrence_row: Ints
+
+    @property
+    def n_targets(self) -> int:
+        return len(self.target_row)
+
+    @property
+    def n_cases(self) -> int:
+        return len(self.case_offsets) - 1
+
+
+class IntentRanks(NamedTuple):
+    """For each target the best rank it has in a list of another item: (t,) int32, NEVER where in none.
+
+    `union` looks at the lists of all sources of its case, `causal` only at those acted on before the target.
+    """
+
+    union: Items
+    causal: Items
+
+
+def intent_cases(
+    session: NDArray[np.integer],
+    item: Items,
+    interaction: NDArray[np.int8],
+    source: int | None,
+    intents: Sequence[int],
+) -> IntentCases:
+    """Cases by session, from whole sessions: events sorted by session and, in it, by time.
+
+    Targets are the events with an intent interaction (a multiset) after the session's first event of the source
+    interaction; sources are all the session's events of the source interaction, or of any for None. Sessions without a
+    target are left out.
+    """
+    case = np.cumsum(np.append(True, session[1:] != session[:-1])) - 1 if len(session) else np.empty(0, np.int64)
+    is_source = np.ones(len(item), bool) if source is None else interaction == source
+    n_cases = int(case[-1]) + 1 if len(case) else 0
+    sourced, first = np.unique(case[is_source], return_index=True)
+    first_source = np.full(n_cases, len(item))
+    first_source[sourced] = np.flatnonzero(is_source)[first]
+    target_row = np.flatnonzero(np.isin(interaction, intents) & (np.arange(len(item)) > first_source[case]))
+    wanted = np.zeros(n_cases, bool)
+    wanted[case[target_row]] = True
+    source_row = np.flatnonzero(is_source & wanted[case])
+    case = (np.cumsum(wanted) - 1)[case]
+    return _group(
+        target_row, item[target_row], case[target_row], is_source[target_row],
+        source_row, item[source_row], interaction[source_row], case[source_row],
+    )  # fmt: skip
+
+
+def recent_cases(
+    user: NDArray[np.integer],
+    item: Items,
+    interaction: NDArray[np.int8],
+    is_test: Bools,
+    source: int | None,
+    intents: Sequence[int],
+    n: int = 4,
+) -> IntentCases:
+    """One case for each target, from whole lives: events sorted by user and time.
+
+    Targets are the test events with an intent interaction that have a source before them; their sources are the user's
+    last n different ones before the target, however long ago: what a home page knows at that moment.
+    """
+    is_source = np.ones(len(item), bool) if source is None else interaction == source
+    target_row = np.flatnonzero(is_test & np.isin(interaction, intents))
+    rows = np.full((len(target_row), n), -1, np.int64)
+    _last_sources(np.asarray(user), item, interaction, is_source, target_row, rows)
+    has_source = rows[:, 0] >= 0
+    target_row, rows = target_row[has_source], rows[has_source]
+    case = np.repeat(np.arange(len(rows)), (rows >= 0).sum(1))
+    source_row = rows[rows >= 0]
+    return _group(
+        target_row, item[target_row], np.arange(len(rows)), np.zeros(len(rows), bool),
+        source_row, item[source_row], interaction[source_row], case,
+    )  # fmt: skip
+
+
+@numba.njit(cache=True)
+def _last_sources(user, item, interaction, is_source, target_row, rows):  # type: ignore[no-untyped-def]
+    n = rows.shape[1]
+    last = np.empty(n, np.int64)
+    held = 0
+    row = 0
+    for target in range(len(target_row)):
+        while row < target_row[target]:
+            if row == 0 or user[row] != user[row - 1]:
+                held = 0
+            if is_source[row]:
+                place = held
+                for index in range(held):
+                    if item[last[index]] == item[row] and interaction[last[index]] == interaction[row]:
+                        place = index
+                        break
+                if place == held:
+                    held = min(held + 1, n)
+                    place = held - 1
+                for index in range(place, 0, -1):
+                    last[index] = last[index - 1]
+                last[0] = row
+            row += 1
+        if row == 0 or user[row] != user[row - 1]:
+            held = 0
+        for index in range(held):
+            rows[target, index] = last[index]
+
+
+def _group(
+    target_row: Ints, target_item: Items, target_case: Ints, target_is_source: Bools,
+    source_row: Ints, source_item: Items, seen_as: NDArray[np.int8], source_case: Ints,
+) -> IntentCases:  # fmt: skip
+    """Sort the sources by (interaction, item, case), keep the first event of each, and find the targets' own items."""
+    n_cases = int(target_case[-1]) + 1 if len(target_case) else 0
+    width = int(max(source_item.max(initial=0), target_item.max(initial=0))) + 1
+    keys = np.sort(source_case * width + source_item)
+    target_keys = target_case * width + target_item
+    events_of_own = np.searchsorted(keys, target_keys, "right") - np.searchsorted(keys, target_keys, "left")
+
+    order = np.lexsort((source_row, source_case, source_item, seen_as))
+    source_row, source_item = source_row[order], source_item[order]
+    seen_as, source_case = seen_as[order], source_case[order]
+    new_source = _changes(seen_as) | _changes(source_item)
+    first = np.flatnonzero(new_source | _changes(source_case))
+    starts = np.flatnonzero(new_source[first])
+    return IntentCases(
+        target_row,
+        target_item,
+        target_case,
+        events_of_own > target_is_source,
+        np.searchsorted(target_case, np.arange(n_cases + 1)),
+        source_item[first][starts],
+        seen_as[first][starts],
+        np.append(starts, len(first)),
+        source_case[first],
+        source_row[first],
+    )
+
+
+def _changes(column: NDArray) -> Bools:
+    """True where a value differs from the one before it, and at the first."""
+    return np.append(True, column[1:] != column[:-1]) if len(column) else np.empty(0, bool)
+
+
+Related = Callable[[Items, int], Items]
+"""(items (n,), seen_as) -> lists (n, k)."""
+
+
+def intent_ranks(cases: IntentCases, related: Related, *, block: int = 8192) -> IntentRanks:
+    """Ranks of all targets in the lists of their sources; a target is never matched against its own item's list.
+
+    Args:
+        related: gives the lists of items seen as one interaction; asked for `block` items at a time, each once, so that
+            memory does not grow with the catalogue.
+    """
+    union = np.full(cases.n_targets, NEVER, np.int32)
+    causal = np.full(cases.n_targets, NEVER, np.int32)
+    rank_of = np.full(int(cases.target_item.max(initial=0)) + 1, NEVER, np.int32)
+    for seen_as in np.unique(cases.source_seen_as):
+        begin, end = np.searchsorted(cases.source_seen_as, [seen_as, seen_as + 1])
+        for first in range(begin, end, block):
+            items = cases.source_item[first : min(first + block, end)]
+            lists = np.ascontiguousarray(related(items, int(seen_as)))
+            _lower_ranks(
+                lists, first, cases.target_item, cases.target_row, cases.case_offsets, cases.source_item,
+                cases.source_offsets, cases.occurrence_case, cases.occurrence_row, rank_of, union, causal,
+            )  # fmt: skip
+    return IntentRanks(union, causal)
+
+
+@numba.njit(cache=True)
+def _lower_ranks(  # type: ignore[no-untyped-def]
+    lists, first, target_item, target_row, case_offsets, source_item, source_offsets, occurrence_case, occurrence_row,
+    rank_of, union, causal,
+):  # fmt: skip
+    """`rank_of` is working space: (largest target + 1,) of NEVER before and after."""
+    for row in range(lists.shape[0]):
+        source = first + row
+        for rank in range(lists.shape[1]):
+            item = lists[row, rank]
+            if 0 <= item < len(rank_of) and rank < rank_of[item]:
+                rank_of[item] = rank
+        for occurrence in range(source_offsets[source], source_offsets[source + 1]):
+            case = occurrence_case[occurrence]
+            for target in range(case_offsets[case], case_offsets[case + 1]):
+                item = target_item[target]
+                if item == source_item[source]:
+                    continue
+                rank = rank_of[item]
+                if rank < union[target]:
+                    union[target] = rank
+                if rank < causal[target] and occurrence_row[occurrence] < target_row[target]:
+                    causal[target] = rank
+        for rank in range(lists.shape[1]):
+            item = lists[row, rank]
+            if 0 <= item < len(rank_of):
+                rank_of[item] = NEVER
+
+
+def purchase_intent(cases: IntentCases, related: Related, budgets: Sequence[int]) -> Bools:
+    """The headline of the purchase-intent hit rate: whether each target stands in the union of its case's lists.
+
+    Returns:
+        (t, budgets) bool, for lists cut at each budget; their mean is the micro average.
+    """
+    return intent_ranks(cases, related).union[:, None] < np.asarray(budgets)
+
+
+def mean_by_case(cases: IntentCases, hits: Bools) -> Floats:
+    """The share of hits in each case, (cases,)."""
+    return np.bincount(cases.target_case, hits) / np.diff(cases.case_offsets)

@@ -1,0 +1,158 @@
+"""Matrix factorisation by alternating least squares, by the library `implicit`, of items and of (item, interaction).
+
+    Hu, Koren, Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008.
+
+The typed form is the baseline of the item-interaction paper: users x (item, interaction), binary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from endcap.answers import Candidates, Evidence, Items, Request, Scores, Searcher, Space
+from endcap.index import Exact
+from endcap.models.base import Model
+from endcap.models.lists import without_own
+from endcap.shop import Shop
+
+
+class AlsConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of matrix factorisation."""
+
+    factors: Annotated[int, Meta(ge=1, le=1024, description="length of the vectors")] = 128
+    regularization: Annotated[float, Meta(ge=0, description="weight of the squared length of the vectors")] = 0.01
+    alpha: Annotated[float, Meta(gt=0, description="confidence in an action; its absence has confidence 1")] = 1.0
+    iterations: Annotated[int, Meta(ge=1, description="rounds over users and items")] = 15
+
+
+class Als(Model):
+    """Cosine of item factors for item-to-item questions; a folded-in user's inner product for people."""
+
+    system = "als"
+    Config: ClassVar[type[msgspec.Struct]] = AlsConfig
+    config: AlsConfig
+    typed: ClassVar[bool] = False
+
+    def _fit(self, shop: Shop, *, seed: int, threads: int, show: bool) -> None:
+        past = shop.positives
+        n_kinds = len(shop.interactions) if self.typed else 1
+        kind = past.interaction.astype(np.int64) if self.typed else 0
+        tokens, token = np.unique(kind * shop.n_items + past.item, return_inverse=True)
+        row_of = np.full(n_kinds * shop.n_items, -1, np.int32)
+        row_of[tokens] = np.arange(len(tokens), dtype=np.int32)
+        self._row_of = row_of.reshape(n_kinds, shop.n_items)
+        self._item = (tokens % shop.n_items).astype(np.int32)
+        self._offsets = np.searchsorted(tokens, np.arange(n_kinds + 1) * shop.n_items)
+        self._factors = factorise(past.user, token, self.config, seed, threads, show)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """What follows from the factors."""
+        lengths = np.linalg.norm(self._factors, axis=1, keepdims=True)
+        self._units = np.divide(self._factors, lengths, out=np.zeros_like(self._factors), where=lengths > 0)
+        self._gram = self._factors.T.astype(np.float64) @ self._factors
+        self._searchers: dict[str, Searcher] = {name: Exact.build(space) for name, space in self.spaces().items()}
+
+    def spaces(self) -> Mapping[str, Space]:
+        """Unit vectors of the items by target interaction, or all under `items`."""
+        rows = [slice(first, last) for first, last in zip(self._offsets[:-1], self._offsets[1:], strict=True)]
+        return {self._space(kind): Space(self._item[r], self._units[r]) for kind, r in enumerate(rows)}
+
+    def attach(self, searchers: Mapping[str, Searcher]) -> None:
+        """Search in indexes made elsewhere."""
+        self._searchers.update(searchers)
+
+    def _space(self, kind: int) -> str:
+        return self._trained().interactions.name(kind) if self.typed else "items"
+
+    def _rows(self, items: Items, kind: int) -> NDArray[np.int32]:
+        """Rows of items (n,) in one interaction, -1 where it never occurred."""
+        items = np.asarray(items)
+        known = (items >= 0) & (items < self._row_of.shape[1])
+        return np.where(known, self._row_of[kind if self.typed else 0, np.where(known, items, 0)], -1)
+
+    def related_batch(
+        self, items: Items, seen_as: int, want: int, k: int, allowed: NDArray[np.bool_] | None = None
+    ) -> tuple[Items, Scores]:
+        """Items with the nearest factors, by cosine."""
+        found, scores = np.full((len(items), k), -1, np.int32), np.full((len(items), k), -np.inf, np.float32)
+        rows = self._rows(items, seen_as)
+        asked = np.flatnonzero(rows >= 0)
+        near = self._searchers[self._space(want)].search(self._units[rows[asked]], k + 1, allowed)
+        found[asked], scores[asked] = without_own(np.asarray(items)[asked], *near)
+        return found, scores
+
+    def candidates(self, request: Request) -> Candidates:
+        """For an item or a basket, its neighbours; for a history, what the person it belongs to would score highest."""
+        if request.item is not None or len(request.basket) or len(request.history) == 0:
+            return super().candidates(request)
+        want = self._want(request)
+        kind = want if self.typed else 0
+        rows = slice(self._offsets[kind], self._offsets[kind + 1])
+        items, scores = self._item[rows], self._factors[rows] @ self._fold_in(request)
+        if request.allowed is not None:
+            items, scores = items[request.allowed[items]], scores[request.allowed[items]]
+        best = np.lexsort((items, -scores))[: request.k]
+        nothing = np.full(len(best), -1)
+        evidence = Evidence(nothing.astype(np.int32), nothing.astype(np.int8), np.full(len(best), want, np.int8))
+        return Candidates(items[best], scores[best], [self.system] * len(best), evidence)
+
+    def score(self, request: Request, items: Items) -> Scores:
+        """The folded-in user's score of items (n,); 0 for unknown ones."""
+        rows = self._rows(items, self._want(request))
+        return np.where(rows >= 0, self._factors[rows] @ self._fold_in(request), 0).astype(np.float32)
+
+    def _fold_in(self, request: Request) -> NDArray[np.float32]:
+        """The user factor that the history alone gives: (Y'Y + (alpha - 1) Yu'Yu + reg I) x = alpha Yu'1."""
+        past = request.history
+        known = [self._rows(past.items[past.interactions == kind], int(kind)) for kind in np.unique(past.interactions)]
+        rows = np.unique(np.concatenate([*known, np.empty(0, np.int32)]))
+        own = self._factors[rows[rows >= 0]].astype(np.float64)
+        confidence = self.config.alpha
+        left = self._gram + (confidence - 1) * own.T @ own + self.config.regularization * np.eye(own.shape[1])
+        return np.linalg.lstsq(left, confidence * own.sum(axis=0), rcond=None)[0].astype(np.float32)
+
+    def _arrays(self) -> Mapping[str, NDArray[Any]]:
+        return {"factors": self._factors, "item": self._item, "offsets": self._offsets, "row_of": self._row_of}
+
+    def _restore(self, arrays: Mapping[str, NDArray[Any]], learned: Mapping[str, Any]) -> None:
+        self._factors, self._item = arrays["factors"], arrays["item"]
+        self._offsets, self._row_of = arrays["offsets"], arrays["row_of"]
+        self._prepare()
+
+
+class AlsTyped(Als):
+    """Factors of (item, interaction) pairs: an item clicked and the same item carted are two things."""
+
+    system = "als-typed"
+    typed = True
+
+
+def factorise(
+    user: NDArray[np.int32], token: NDArray[np.integer], config: AlsConfig, seed: int, threads: int, show: bool
+) -> NDArray[np.float32]:
+    """Factors (n_tokens, factors) of the binary matrix users x tokens."""
+    from implicit.cpu.als import AlternatingLeastSquares
+    from scipy.sparse import csr_matrix
+    from threadpoolctl import threadpool_limits
+
+    _, row = np.unique(user, return_inverse=True)
+    matrix = csr_matrix((np.ones(len(row), np.float32), (row, token)))
+    matrix.data[:] = 1  # repeats were summed
+    with threadpool_limits(1, "blas"):  # implicit has threads of its own
+        learner = AlternatingLeastSquares(
+            factors=config.factors,
+            regularization=config.regularization,
+            alpha=config.alpha,
+            iterations=config.iterations,
+            num_threads=threads,
+            random_state=seed,
+        )
+        learner.fit(matrix, show_progress=show)
+    return np.ascontiguousarray(learner.item_factors, np.float32)

@@ -1,0 +1,66 @@
+"""Checkpoints of long trainings: what an interrupted `endcap train` goes on from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from endcap.artefact import new_artefact, read_manifest, verify
+from endcap.errors import EndcapError
+
+SAVE_EVERY_S = 30.0
+
+
+class Checkpoint:
+    """The last state of one stage of a training; without a folder nothing is kept.
+
+    Args:
+        folder: where stages are stored, one folder each, or None.
+        key: what the state depends on (configuration, seed, data); a state stored under another key is not used.
+    """
+
+    def __init__(self, folder: Path | None, key: Mapping[str, Any], every_s: float = SAVE_EVERY_S) -> None:
+        self.folder, self.every_s, self.saved_at = folder, every_s, time.monotonic()
+        self.key = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
+
+    def stage(self, name: str) -> Checkpoint:
+        """The checkpoint of one part of the training."""
+        part = Checkpoint(self.folder / name if self.folder else None, {}, self.every_s)
+        part.key = self.key
+        return part
+
+    def load(self) -> tuple[int, dict[str, NDArray[Any]]]:
+        """(steps done, arrays); (0, {}) where there is nothing to go on from."""
+        if self.folder is None or not self.folder.is_dir():
+            return 0, {}
+        try:
+            manifest = read_manifest(self.folder, kind="checkpoint")
+            verify(self.folder, manifest)
+        except EndcapError:  # a half-written or damaged state is worth no more than none
+            return 0, {}
+        if manifest["key"] != self.key:
+            return 0, {}
+        arrays = {path.stem: np.load(path, allow_pickle=False) for path in self.folder.glob("*.npy")}
+        return int(manifest["step"]), arrays
+
+    def save(self, step: int, arrays: Mapping[str, NDArray[Any]], *, now: bool = False) -> None:
+        """Keep the state after `step` steps, if the last time is `every_s` ago or it must be `now`."""
+        if self.folder is None or (not now and time.monotonic() - self.saved_at < self.every_s):
+            return
+        with new_artefact(self.folder, {"kind": "checkpoint", "key": self.key, "step": step}) as building:
+            for name, array in arrays.items():
+                np.save(building / f"{name}.npy", array, allow_pickle=False)
+        self.saved_at = time.monotonic()
+
+    def remove(self) -> None:
+        """Forget all stages: the training is done."""
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,236 @@
+"""Baselines that count: directed co-occurrence in sessions, co-purchase vectors, item-to-item nearest neighbours.
+
+None of them learns anything, and on small logs they are hard to beat (papers/item_interaction.md, A7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+import msgspec
+import numba
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from endcap.answers import Items, Scores
+from endcap.graph import typed_sessions
+from endcap.kernels.pairs import top_following_by_block
+from endcap.models.base import Model
+from endcap.models.lists import Lists
+from endcap.shop import Events, Shop
+
+CELLS_AT_ONCE = 1 << 23  # of a block of counts
+PRODUCTS_AT_ONCE = 1 << 24  # of a block of a sparse matrix product
+
+ListLength = Annotated[int, Meta(ge=1, description="how many related items are kept for each item")]
+PerUser = Annotated[int, Meta(ge=2, description="only a user's latest items count, so that robots cost nothing")]
+
+
+class _ListModel(Model):
+    """A model that is nothing but lists."""
+
+    _lists: Lists
+
+    def _rows(self, items: Items, seen_as: int, want: int) -> NDArray[np.integer]:
+        """Where the lists of items (n,) are, -1 for items without one."""
+        items = np.asarray(items)
+        return np.where((items >= 0) & (items < len(self._lists.offsets) - 1), items, -1)
+
+    def related_batch(
+        self, items: Items, seen_as: int, want: int, k: int, allowed: NDArray[np.bool_] | None = None
+    ) -> tuple[Items, Scores]:
+        """See `endcap.answers.RelatesItems`; at most as long as the lists that were kept."""
+        return self._lists.gather(self._rows(items, seen_as, want), k, allowed)
+
+    def _arrays(self) -> Mapping[str, NDArray[Any]]:
+        return self._lists.arrays()
+
+    def _restore(self, arrays: Mapping[str, NDArray[Any]], learned: Mapping[str, Any]) -> None:
+        self._lists = Lists(arrays["offsets"], arrays["items"], arrays["scores"])
+
+
+class CoOccurrenceConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of directed co-occurrence."""
+
+    k: ListLength = 1000
+    typed: Annotated[bool, Meta(description="count (item, interaction) pairs; false: items alone")] = True
+    min_count: Annotated[int, Meta(ge=1, description="sessions that a pair must occur in")] = 1
+    reach: Annotated[int, Meta(ge=1, description="how many actions later is still counted")] = 1000
+
+
+class CoOccurrence(_ListModel):
+    """How many sessions hold (b, want) somewhere after (a, seen as); ties by the lower item number."""
+
+    system = "co-occurrence"
+    Config: ClassVar[type[msgspec.Struct]] = CoOccurrenceConfig
+    config: CoOccurrenceConfig
+
+    def _fit(self, shop: Shop, *, seed: int, threads: int, show: bool) -> None:
+        kinds = len(shop.interactions) if self.config.typed else 1
+        corpus = typed_sessions(shop.positives, shop.positives.item, shop.n_items, kinds)
+        k = min(self.config.k, shop.n_items)
+        blocks = top_following_by_block(
+            corpus.tokens,
+            corpus.offsets,
+            corpus.kind,
+            corpus.thing,
+            k=k,
+            min_count=self.config.min_count,
+            reach=self.config.reach,
+            threads=threads,
+            block=max(1, CELLS_AT_ONCE // (kinds * k)),
+        )
+        self._row_of = corpus.row_of
+        self._lists = Lists.of_blocks(_lists_by_kind(blocks, k, kinds, corpus.thing))
+
+    def _rows(self, items: Items, seen_as: int, want: int) -> NDArray[np.integer]:
+        items, kinds = np.asarray(items), len(self._row_of)
+        if not self.config.typed:
+            seen_as = want = 0
+        known = (items >= 0) & (items < self._row_of.shape[1])
+        token = np.where(known, self._row_of[seen_as, np.where(known, items, 0)], -1)
+        return np.where(token >= 0, token.astype(np.int64) * kinds + want, -1)
+
+    def _arrays(self) -> Mapping[str, NDArray[Any]]:
+        return {**super()._arrays(), "row_of": self._row_of}
+
+    def _restore(self, arrays: Mapping[str, NDArray[Any]], learned: Mapping[str, Any]) -> None:
+        super()._restore(arrays, learned)
+        self._row_of = arrays["row_of"]
+
+
+def _lists_by_kind(
+    blocks: Iterator[tuple[NDArray, NDArray]], k: int, kinds: int, thing: Items
+) -> Iterator[tuple[NDArray, NDArray, NDArray]]:
+    """Rows (token, kind) without their pads; the strongest kinds may be missing from a block's columns."""
+    for top, counts in blocks:
+        lengths = np.zeros((len(top), kinds), np.int64)
+        held = (top >= 0).reshape(len(top), -1, k).sum(axis=2)
+        lengths[:, : held.shape[1]] = held
+        yield lengths.ravel(), thing[top[top >= 0]], counts[top >= 0]
+
+
+class ItemKNNConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of item-to-item nearest neighbours."""
+
+    k: ListLength = 500
+    shrink: Annotated[float, Meta(ge=0, description="added to the denominator: distrust of few users")] = 10.0
+    max_per_user: PerUser = 1000
+
+
+class ItemKNN(_ListModel):
+    """Cosine of two items' users, n_ab / (sqrt(n_a n_b) + shrink); which interaction it was does not matter."""
+
+    system = "item-knn"
+    Config: ClassVar[type[msgspec.Struct]] = ItemKNNConfig
+    config: ItemKNNConfig
+
+    def _fit(self, shop: Shop, *, seed: int, threads: int, show: bool) -> None:
+        by_user = latest_items(shop.positives, shop.positives.user, shop.n_items, self.config.max_per_user)
+        self._lists = cosine_lists(by_user.T.tocsr(), self.config.k, self.config.shrink)
+
+
+class CoPurchaseConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of co-purchase vectors."""
+
+    k: ListLength = 500
+    basket: Annotated[
+        Literal["session", "user"], Meta(description="bought together: in one session, or ever by one user")
+    ] = "user"
+    vector_length: Annotated[int, Meta(ge=1, description="co-purchased items kept in an item's vector")] = 200
+    max_per_user: PerUser = 1000
+
+
+class CoPurchase(_ListModel):
+    """Cosine of the items' co-purchase vectors: what two items were bought together with, themselves included."""
+
+    system = "co-purchase"
+    Config: ClassVar[type[msgspec.Struct]] = CoPurchaseConfig
+    config: CoPurchaseConfig
+
+    def _fit(self, shop: Shop, *, seed: int, threads: int, show: bool) -> None:
+        past = shop.positives
+        bought = past.where(past.interaction == past.interaction.max())  # purchases, where there are any
+        basket = bought.user if self.config.basket == "user" else bought.session
+        by_basket = latest_items(bought, basket, shop.n_items, self.config.max_per_user)
+        vectors = co_counts(by_basket, self.config.vector_length)
+        self._lists = cosine_lists(vectors, self.config.k, 0.0)
+
+
+def latest_items(events: Events, group: NDArray[np.integer], n_items: int, at_most: int) -> csr_array:
+    """(groups, n_items) float32 of 0 and 1: each group's latest `at_most` different items."""
+    order = np.lexsort((-events.item, events.time, group))[::-1]  # latest first, then the lower item
+    group, item = group[order], events.item[order]
+    _, first = np.unique(group.astype(np.int64) * n_items + item, return_index=True)
+    first.sort()
+    group, item = group[first], item[first]
+    starts = np.flatnonzero(np.append(True, group[1:] != group[:-1]))
+    lengths = np.diff(np.append(starts, len(group)))
+    kept = np.arange(len(group)) - np.repeat(starts, lengths) < at_most
+    _, row = np.unique(group[kept], return_inverse=True)
+    cells = (np.ones(len(row), np.float32), (row, item[kept]))
+    return csr_array(cells, shape=(int(row.max(initial=-1)) + 1, n_items))
+
+
+def co_counts(by_basket: csr_array, per_item: int) -> csr_array:
+    """(n_items, n_items): in how many baskets two items lie; the `per_item` largest of each row and each column."""
+    by_item = by_basket.T.tocsr()
+    blocks = [_strongest(by_item[rows] @ by_basket, per_item) for rows in _blocks(by_item, by_basket)]
+    lengths, items, counts = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    n_items = by_item.shape[0]
+    matrix = csr_array((counts, items, np.append(0, np.cumsum(lengths))), shape=(n_items, n_items))
+    lengths, items, counts = _strongest(matrix.T.tocsr(), per_item)
+    return csr_array((counts, items, np.append(0, np.cumsum(lengths))), shape=(n_items, n_items)).T.tocsr()
+
+
+def cosine_lists(vectors: csr_array, k: int, shrink: float) -> Lists:
+    """For each row of (n, m) the k rows with the largest cosine, itself left out, in blocks of bounded work."""
+    transposed = vectors.T.tocsr()
+    norm = np.sqrt((vectors * vectors).sum(axis=1)).astype(np.float32)
+
+    def block(rows: slice) -> tuple[NDArray, NDArray, NDArray]:
+        product = (vectors[rows] @ transposed).tocoo()
+        row = product.row + rows.start
+        other = row != product.col
+        score = product.data[other] / (norm[row[other]] * norm[product.col[other]] + np.float32(shrink))
+        shape = (rows.stop - rows.start, vectors.shape[0])
+        return _strongest(csr_array((score, (product.row[other], product.col[other])), shape=shape), k)
+
+    return Lists.of_blocks(block(rows) for rows in _blocks(vectors, transposed))
+
+
+def _blocks(left: csr_array, right: csr_array) -> Iterator[slice]:
+    """Rows of `left` such that no block of left @ right takes more than about PRODUCTS_AT_ONCE multiplications."""
+    products = np.diff(right.indptr)[left.indices]
+    done = np.append(0, np.cumsum(products, dtype=np.int64))[left.indptr]
+    first = 0
+    while first < left.shape[0]:
+        last = int(np.searchsorted(done, done[first] + PRODUCTS_AT_ONCE, side="right")) - 1
+        last = min(max(last, first + 1), left.shape[0])
+        yield slice(first, last)
+        first = last
+
+
+def _strongest(matrix: csr_array, k: int) -> tuple[NDArray, NDArray, NDArray]:
+    """The k largest values of each row, best first, ties by the lower column: (lengths, columns, values)."""
+    matrix.sort_indices()
+    lengths = np.minimum(np.diff(matrix.indptr), k).astype(np.int64)
+    columns = np.empty(lengths.sum(), np.int32)
+    values = np.empty(lengths.sum(), np.float32)
+    _take_strongest(matrix.indptr, matrix.indices, matrix.data, lengths, columns, values)
+    return lengths, columns, values
+
+
+@numba.njit(nogil=True, cache=True)
+def _take_strongest(indptr, indices, data, lengths, columns, values):  # type: ignore[no-untyped-def]
+    filled = 0
+    for row in range(len(lengths)):
+        begin, end = indptr[row], indptr[row + 1]
+        order = np.argsort(-data[begin:end], kind="mergesort")
+        for place in range(lengths[row]):
+            columns[filled] = indices[begin + order[place]]
+            values[filled] = data[begin + order[place]]
+            filled += 1

@@ -1,0 +1,168 @@
+"""The folder of releases: which one is live, how it got there, and what may be thrown away."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from endcap.artefact import exclusive, read_manifest, write_atomically
+from endcap.errors import EndcapError, InputError
+from endcap.release.release import check_release
+
+# One line per activation, the live release last: one rename changes what is live and how to get back.
+CURRENT = "CURRENT"
+ACTIVATIONS_KEPT = 50
+WHAT = "these releases"
+
+
+@dataclass(frozen=True)
+class ReleaseInfo:
+    """A release as it stands on the shelf; `damaged` says what is wrong with it, empty where nothing is.
+
+    Attributes:
+        created, watermark, trained_until: microseconds since 1970; age: seconds since it was written.
+    """
+
+    name: str
+    live: bool
+    created: int = 0
+    age: float = 0.0
+    watermark: int = 0
+    trained_until: int = 0
+    models: tuple[str, ...] = ()
+    damaged: str = ""
+
+
+def live(to: Path) -> str:
+    """The name of the live release.
+
+    Raises:
+        InputError: if none was activated yet.
+    """
+    activations = _activations(to)
+    if not activations:
+        raise InputError(f"{to}: no release is live here; `endcap publish MODEL --shop SHOP --to {to}` makes one")
+    return activations[-1]
+
+
+def activate(to: Path, name: str) -> None:
+    """Verify a release and make it the live one, by one rename.
+
+    Raises:
+        InputError: if there is no such release; DamagedArtefact: if it was changed since it was written.
+    """
+    with exclusive(to, WHAT):
+        activate_held(to, name)
+
+
+def activate_held(to: Path, name: str) -> None:
+    """`activate` for who holds the shelf already."""
+    verify_release(to, name)
+    if _activations(to)[-1:] != [name]:
+        _write(to, [*_lines(to), f"{name} {datetime.now(UTC).isoformat(timespec='seconds')}"])
+
+
+def rollback(to: Path) -> str:
+    """Make the release live that was live before, and say which; a damaged or removed one is passed over.
+
+    Raises:
+        InputError: if there is none to go back to.
+    """
+    with exclusive(to, WHAT):
+        activations = _activations(to)
+        for length in range(len(activations) - 1, 0, -1):
+            name = activations[length - 1]
+            if name == activations[-1]:
+                continue
+            try:
+                verify_release(to, name)
+            except EndcapError:
+                continue
+            _write(to, _lines(to)[:length])
+            return name
+        raise InputError(f"{to}: there is no earlier release to go back to")
+
+
+def verify_release(to: Path, name: str) -> None:
+    """Compare a release with its checksums.
+
+    Raises:
+        InputError: if there is no such release; DamagedArtefact: if it was changed since it was written.
+    """
+    folder = to / name
+    if name not in _names(to):
+        known = ", ".join(_names(to)[-5:]) or "none"
+        raise InputError(f"{to}: there is no release {name!r}; the newest are: {known}")
+    check_release(folder, read_manifest(folder, kind="release"))
+
+
+def releases(to: Path, *, check: bool = False) -> list[ReleaseInfo]:
+    """All releases, newest first; with `check` every file is compared with its checksum."""
+    if not to.is_dir():
+        raise InputError(f"{to}: no such folder of releases")
+    current = _activations(to)[-1:]
+    infos = [_info(to, name, name in current, check) for name in _names(to)]
+    return sorted(infos, key=lambda info: (info.created, info.name), reverse=True)
+
+
+def prune(to: Path, keep: int) -> list[str]:
+    """Remove all but the newest `keep` releases, the live one and the one before it; returns what is gone."""
+    with exclusive(to, WHAT):
+        return prune_held(to, keep)
+
+
+def prune_held(to: Path, keep: int) -> list[str]:
+    """`prune` for who holds the shelf already. What an interrupted writer left is removed, too."""
+    for left in [*to.glob(".*.building"), *to.glob(".*.old")]:
+        shutil.rmtree(left, ignore_errors=True)
+    spared = {info.name for info in releases(to)[: max(keep, 1)]} | set(_activations(to)[-2:])
+    gone = [name for name in _names(to) if name not in spared]
+    for name in gone:
+        shutil.rmtree(to / name)
+    return gone
+
+
+def _names(to: Path) -> list[str]:
+    """Release folders by name, which is by time."""
+    if not to.is_dir():
+        return []
+    return sorted(path.name for path in to.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _info(to: Path, name: str, is_live: bool, check: bool) -> ReleaseInfo:
+    try:
+        manifest = read_manifest(to / name, kind="release")
+        if check:
+            check_release(to / name, manifest)
+    except EndcapError as error:
+        return ReleaseInfo(name, is_live, damaged=str(error))
+    models = manifest["models"]
+    return ReleaseInfo(
+        name,
+        is_live,
+        manifest["created"],
+        max(0.0, time.time() - manifest["created"] / 1e6),
+        manifest["watermark"],
+        min(model["trained_until"] for model in models.values()),
+        tuple(models),
+    )
+
+
+def _activations(to: Path) -> list[str]:
+    """Names in order of activation, the live one last."""
+    return [line.split()[0] for line in _lines(to)]
+
+
+def _lines(to: Path) -> list[str]:
+    """`name time`, one line an activation."""
+    try:
+        return (to / CURRENT).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+
+
+def _write(to: Path, lines: list[str]) -> None:
+    write_atomically(to / CURRENT, "".join(f"{line}\n" for line in lines[-ACTIVATIONS_KEPT:]))

@@ -1,0 +1,89 @@
+"""Questions and answers in the shop's own ids: what comes in over HTTP or the command line, and what goes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from endcap.errors import InputError
+from endcap.serve.events import id_problem
+from endcap.serve.rules import NO_RULES, Rules
+
+MAX_K = 500
+K = Annotated[int, Meta(ge=1, le=MAX_K, description="how many items; 1 to 500")]
+
+
+class Action(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True):
+    """Something the asker did just now: an item and an interaction; without times, the oldest first."""
+
+    item: str
+    interaction: str = "click"
+    time: datetime | int | float | None = None
+
+
+class Question(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True, kw_only=True):
+    """What is asked: about an item, for a basket, or for a person known by id, by recent actions, or both."""
+
+    user: str | None = None
+    actions: Annotated[tuple[Action, ...], Meta(max_length=1000)] = ()
+    basket: Annotated[tuple[str, ...], Meta(max_length=500)] = ()
+    item: str | None = None
+    seen_as: str | None = None
+    want: str | None = None
+    surface: str | None = None
+    k: K | None = None
+    filters: Rules = NO_RULES
+
+    @property
+    def default_surface(self) -> str:
+        """The surface that such a question comes from, where none is named."""
+        if self.item is not None:
+            return "item-page"
+        return "cart-page" if self.basket else "home"
+
+    def check(self) -> None:
+        """Refuse what cannot be an id.
+
+        Raises:
+            InputError: naming the field.
+        """
+        for what, text in self._ids():
+            if problem := id_problem(text, what):
+                raise InputError(problem)
+
+    def _ids(self) -> Iterator[tuple[str, str]]:
+        if self.user is not None:
+            yield "user", self.user
+        if self.item is not None:
+            yield "item", self.item
+        yield from (("basket", item) for item in self.basket)
+        yield from (("actions", action.item) for action in self.actions)
+
+
+class AnsweredItem(msgspec.Struct, omit_defaults=True, frozen=True):
+    """One recommended item, the step that found it, and why, in sentences."""
+
+    item: str
+    score: float
+    source: str
+    reasons: list[str]
+    title: str | None = None
+
+
+class Answer(msgspec.Struct, omit_defaults=True, frozen=True):
+    """A list, best first.
+
+    `fallback` is the last step that had to help out, where the surface's own sources did not fill the list; `stale`
+    that the release is older than it should be; `notes` what else the asker should know.
+    """
+
+    request_id: str
+    release: str
+    items: list[AnsweredItem]
+    fallback: str | None = None
+    stale: bool = False
+    notes: list[str] = []

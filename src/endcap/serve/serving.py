@@ -1,0 +1,68 @@
+"""One opened release, ready to answer: its models, its catalogue with live changes, and the surfaces over them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from endcap import models
+from endcap.answers import Indexed, Request, Retriever
+from endcap.release import Release
+from endcap.serve.catalogue import LiveCatalogue
+from endcap.serve.surfaces import Surface, check_surfaces
+
+WARM_ITEMS = 16
+
+
+class Loaded(NamedTuple):
+    """A model and the number of items it was trained with, the first of the release's."""
+
+    model: Retriever
+    n_items: int
+
+
+@dataclass(frozen=True, eq=False)
+class Serving:
+    """Everything that one answer needs; a request keeps hold of one, whatever goes live meanwhile."""
+
+    release: Release
+    models: Mapping[str, Loaded]
+    surfaces: Mapping[str, Surface]
+    catalogue: LiveCatalogue
+
+    @classmethod
+    def open(cls, folder: Path, surfaces: Mapping[str, Surface]) -> Self:
+        """Open and verify a release, its models and indexes.
+
+        Raises:
+            InputError: if a surface asks for a model that the release lacks; DamagedArtefact: if a file was changed.
+        """
+        release = Release.open(folder)
+        check_surfaces(surfaces, release.model_folders, release.interactions)
+        loaded = {name: _load(release, name) for name in release.model_folders}
+        serving = cls(release, loaded, surfaces, LiveCatalogue(release.items, release.catalogue))
+        serving._warm()
+        return serving
+
+    @property
+    def default_want(self) -> int:
+        """The interaction that is wanted where nobody says."""
+        return self.release.interactions.intents[0]
+
+    def _warm(self) -> None:
+        """Ask each model about popular items, so that the first customer finds maps and vocabularies in memory."""
+        self.release.users.number("")
+        self.release.items.number("")
+        for item in self.release.popular(self.default_want)[:WARM_ITEMS].tolist():
+            for loaded in self.models.values():
+                if item < loaded.n_items:
+                    loaded.model.candidates(Request(k=10, item=item, want=self.default_want))
+
+
+def _load(release: Release, name: str) -> Loaded:
+    model = models.open(release.model_folders[name])
+    if isinstance(model, Indexed):
+        model.attach(release.searchers(name))
+    return Loaded(model, release.manifest["models"][name]["n_items"])

@@ -1,0 +1,118 @@
+"""surfaces.toml: the places in a shop where recommendations stand, and what each of them shows."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from endcap.errors import InputError
+from endcap.serve.questions import MAX_K
+from endcap.serve.rules import Rules
+from endcap.settings import make_settings
+from endcap.shop import Interactions
+
+Fallback = Literal["other-type", "seller", "category", "popular"]
+FALLBACKS: tuple[Fallback, ...] = ("other-type", "seller", "category", "popular")
+
+
+class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One model that a surface asks, and how.
+
+    Attributes:
+        model: its name in the release; the release's first model where it is not given.
+        seen_as, want: interactions, for requests that do not say.
+        budget: how many of its candidates are looked at where lists are merged, boosted or capped.
+    """
+
+    model: str | None = None
+    seen_as: str | None = None
+    want: str | None = None
+    budget: Annotated[int, Meta(ge=1, le=2000)] = 200
+
+
+class Surface(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one surface shows.
+
+    Attributes:
+        sources: models to ask; all of the release, in its order, where none is given.
+        merge: `in-order`, a source fills what those before it left open; `interleave`, one item of each in turn.
+        rules: see `Rules`; fallback: steps that fill a list that stayed short, in order.
+        k: items, where a request does not say; new_items: places for items announced since the release in the
+            category that is looked at (at most a fifth of the list).
+    """
+
+    sources: tuple[Source, ...] = ()
+    merge: Literal["in-order", "interleave"] = "in-order"
+    rules: Rules = Rules()
+    fallback: tuple[Fallback, ...] = FALLBACKS
+    k: Annotated[int, Meta(ge=1, le=MAX_K)] = 10
+    new_items: Annotated[int, Meta(ge=0, le=100)] = 1
+
+
+DEFAULT_SURFACES: Mapping[str, Surface] = {
+    "item-page": Surface(),
+    "cart-page": Surface(),
+    "home": Surface(rules=Rules(not_bought=True)),
+}
+
+
+def read_surfaces(path: Path | None) -> dict[str, Surface]:
+    """The default surfaces, with those of a surfaces.toml over them.
+
+    Raises:
+        InputError: if the file cannot be read, or holds an unknown key or a value out of range.
+    """
+    if path is None:
+        return dict(DEFAULT_SURFACES)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: {error}") from None
+    declared = values.pop("surface", {})
+    if values or not isinstance(declared, dict):
+        raise InputError(f"{path}: only tables named [surface.NAME] belong here, found {', '.join(values) or 'surface'}")
+    return {**DEFAULT_SURFACES, **{name: _surface(value, f"{path}: [surface.{name}]") for name, value in declared.items()}}
+
+
+def check_surfaces(surfaces: Mapping[str, Surface], models: Collection[str], interactions: Interactions) -> None:
+    """Compare surfaces with a release.
+
+    Raises:
+        InputError: for a model or an interaction that the release does not have.
+    """
+    for name, surface in surfaces.items():
+        for source in surface.sources:
+            if source.model is not None and source.model not in models:
+                hint = _nearest(source.model, models)
+                raise InputError(f"surface {name!r}: the release has no model {source.model!r}; {hint}")
+            for interaction in (source.seen_as, source.want):
+                if interaction is not None and interaction not in interactions.names:
+                    hint = _nearest(interaction, interactions.names)
+                    raise InputError(f"surface {name!r}: unknown interaction {interaction!r}; {hint}")
+
+
+def _surface(values: Any, where: str) -> Surface:
+    if not isinstance(values, dict):
+        raise InputError(f"{where}: a table is needed here")
+    sources, rules = values.get("sources", []), values.get("rules", {})
+    if not isinstance(sources, list) or not all(isinstance(source, dict) for source in sources):
+        raise InputError(f'{where} sources: a list of tables is needed, as in [{{model = "ii", want = "cart"}}]')
+    if not isinstance(rules, dict):
+        raise InputError(f"{where} rules: a table is needed, as in {{in_stock = true}}")
+    checked = {
+        **values,
+        "sources": [make_settings(Source, source, where=f"{where} sources") for source in sources],
+        "rules": make_settings(Rules, rules, where=f"{where} rules"),
+    }
+    return make_settings(Surface, checked, where=where)
+
+
+def _nearest(name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"

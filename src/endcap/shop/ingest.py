@@ -1,0 +1,184 @@
+"""From files or tables to a shop: `ingest` appends to one on disk, `shop_from_tables` makes one in memory."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from endcap.errors import InputError
+from endcap.progress import progress
+from endcap.shop.intake import Intake
+from endcap.shop.options import make_options
+from endcap.shop.report import IngestReport
+from endcap.shop.shop import Shop
+from endcap.shop.sources import Paths, Source, TableSource, find_sources
+from endcap.shop.storage import (
+    EVENTS,
+    ITEMS,
+    REJECTED,
+    USERS,
+    Generation,
+    current_generation,
+    is_shop,
+    make_shop,
+    only_writer,
+    write_generation,
+)
+
+STAGING = ".staging."
+ABOUT_THE_SHOP = ("users", "items", "interactions", "first_time", "last_time", "sessions")
+
+
+def ingest(
+    events: Paths = (),
+    *,
+    shop: str | Path,
+    items: Paths = (),
+    rejected: str | Path | None = None,
+    show: bool = False,
+    **options: Any,
+) -> IngestReport:
+    """Validate event files and append them to a shop on disk; nothing changes if anything is wrong.
+
+    Args:
+        events, items: files, globs or directories; items alone update attributes.
+        shop: its folder, made if need be; rejected: a Parquet file for the rows refused this time.
+        options: see `IngestOptions`.
+
+    Raises:
+        InputError: for unreadable files, columns or options that do not fit, or more bad rows than `max_rejected`.
+    """
+    settings = make_options(**options)
+    shop = Path(shop)
+    event_sources, item_sources = find_sources(events), find_sources(items)
+    if not event_sources and not item_sources:
+        raise InputError("nothing to ingest: name event files, or an items file with --items")
+    with only_writer(shop), tempfile.TemporaryDirectory(prefix=STAGING, dir=shop) as staging:
+        old = current_generation(shop) if is_shop(shop) else None
+        intake = Intake(settings, old, Path(staging))
+        try:
+            new = _unknown(event_sources, old, intake.report)
+            _take(intake, new, item_sources, show=show)
+            _judge(intake, rejected)
+            intake.number()
+            if _changes(intake):
+                _store(intake, shop, new, item_sources)
+        finally:
+            intake.close()
+    return intake.report
+
+
+def shop_from_tables(events: Any, items: Any = None, **options: Any) -> Shop:
+    """See `Shop.from_tables`.
+
+    Raises:
+        InputError: as `ingest`.
+    """
+    intake = Intake(make_options(**options), None, None)
+    try:
+        item_sources = [] if items is None else [TableSource.of("items", items)]
+        _take(intake, [TableSource.of("events", events)], item_sources, show=False)
+        intake.judge()
+        intake.number()
+        tables = list(intake.events())
+        users, catalogue = intake.users(), intake.items()
+        if not tables:
+            raise InputError("events: the table has no rows")
+        shop = make_shop(pa.concat_tables(tables), users, catalogue, intake.interactions)
+    finally:
+        intake.close()
+    return shop
+
+
+def _unknown(sources: Sequence[Source], old: Generation | None, report: IngestReport) -> list[Source]:
+    """The sources whose content the shop does not hold yet, each content once."""
+    seen = {source["sha256"] for source in old.manifest["sources"]} if old else set()
+    new = []
+    for source in sources:
+        if source.checksum in seen:
+            report.skipped.append(source.name)
+        else:
+            seen.add(source.checksum)
+            new.append(source)
+    return new
+
+
+def _take(intake: Intake, events: Sequence[Source], items: Sequence[Source], *, show: bool) -> None:
+    with progress("reading", len(events) + len(items), shown=show) as bar:
+        for source in events:
+            intake.add_events(source)
+            bar.advance(1, source.name)
+        for source in items:
+            intake.add_items(source)
+            bar.advance(1, source.name)
+
+
+def _judge(intake: Intake, rejected: str | Path | None) -> None:
+    try:
+        intake.judge()
+    finally:
+        if rejected is not None:
+            pq.write_table(intake.rejected(), rejected)
+
+
+def _changes(intake: Intake) -> bool:
+    """Whether the shop would become another one; if not, the report tells what it is."""
+    old = intake.old
+    if old is None or intake.taken or intake.session_gap != old.manifest["session_gap"]:
+        return True
+    if intake.item_tables and not intake.items().equals(pq.read_table(old.folder / ITEMS)):
+        return True
+    intake.report.changed = False
+    for name, value in old.manifest["about"].items():
+        setattr(intake.report, name, value)
+    return False
+
+
+def _store(intake: Intake, shop: Path, events: Sequence[Source], items: Sequence[Source]) -> None:
+    """Write the new generation and make it the current one."""
+    old, report = intake.old, intake.report
+    report.sources = [source.name for source in (*events, *items)]
+    manifest: dict[str, Any] = {
+        "generation": 1 if old is None else old.number + 1,
+        "interactions": list(intake.interactions.names),
+        "session_gap": intake.session_gap,
+        "sources": [*(old.manifest["sources"] if old else []), *_describe_sources(events, items)],
+    }
+
+    def fill(folder: Path) -> None:
+        users, catalogue = intake.users(), intake.items()
+        pq.write_table(users, folder / USERS)
+        pq.write_table(catalogue, folder / ITEMS)
+        n_events = _write_events(intake, folder / EVENTS)
+        earlier = [pq.read_table(old.folder / REJECTED)] if old else []
+        pq.write_table(pa.concat_tables([*earlier, intake.rejected()]), folder / REJECTED)
+        report.users, report.items = users.num_rows, catalogue.num_rows
+        manifest["counts"] = {"events": n_events, "users": report.users, "items": report.items}
+        manifest["about"] = {name: getattr(report, name) for name in ABOUT_THE_SHOP}
+
+    write_generation(shop, manifest, fill)
+
+
+def _write_events(intake: Intake, path: Path) -> int:
+    writer, rows = None, 0
+    for table in intake.events():
+        writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
+        writer.write_table(table)
+        rows += table.num_rows
+    if writer is None:
+        raise InputError("no event row is left to ingest")
+    writer.close()
+    return rows
+
+
+def _describe_sources(events: Sequence[Source], items: Sequence[Source]) -> list[dict[str, Any]]:
+    return [
+        {"name": source.name, "sha256": source.checksum, "kind": kind}
+        for kind, sources in (("events", events), ("items", items))
+        for source in sources
+    ]

@@ -1,0 +1,458 @@
+"""Rows on their way into a shop: staged, judged, numbered, put in order. One engine session per ingest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import ibis
+import ibis.expr.types as ir
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from ibis.backends.duckdb import Backend
+from numpy.typing import NDArray
+
+from endcap.errors import InputError
+from endcap.shop.catalogue import (
+    catalogue,
+    described_items,
+    first_seen_items,
+    first_seen_users,
+    folded_attribute,
+    number_ids,
+)
+from endcap.shop.columns import EVENT_COLUMNS, FOLDED, VECTOR_PREFIX, Chosen, choose_event_columns, choose_item_columns
+from endcap.shop.interactions import FURTHER_KINDS, Interactions
+from endcap.shop.normalise import (
+    DUPLICATE,
+    DUPLICATE_EVENT,
+    NOT_BAD,
+    EventRules,
+    event_rows,
+    interaction_codes,
+    item_rows,
+)
+from endcap.shop.options import DEFAULT_GAP, IngestOptions
+from endcap.shop.report import IngestReport
+from endcap.shop.sessions import in_order
+from endcap.shop.shop import duration
+from endcap.shop.sources import Source
+from endcap.shop.storage import EVENTS, ITEMS, USERS, Generation
+
+MEMORY_LIMIT = "2GB"
+THREADS = 2
+BATCH_ROWS = 1 << 18
+EXAMPLE_CHARACTERS = 120
+STAGED_EVENTS = "staged_events"
+# Optional columns of events as they are stored; `session` of the source is the text `session_id`.
+OPTIONAL = ("session_id", *(name for name in EVENT_COLUMNS[4:] if name != "session"))
+REJECTED_SCHEMA = pa.schema([("source", pa.string()), ("line", pa.int64()), ("reason", pa.string()), ("raw", pa.string())])
+
+
+class Intake:
+    """One ingest: add sources, `judge`, `number`, then read off `users`, `items`, `events` and `rejected`.
+
+    Args:
+        options: checked options; old: what the shop holds; staging: a folder for the engine, None: in memory.
+
+    Raises:
+        InputError: if the options contradict what the shop holds or each other.
+    """
+
+    def __init__(self, options: IngestOptions, old: Generation | None, staging: Path | None) -> None:
+        self.options, self.old = options, old
+        self.interactions = _settle_interactions(options, old)
+        self.session_gap = options.session_gap or (old.manifest["session_gap"] if old else DEFAULT_GAP)
+        self.rules = _event_rules(options, self.interactions)
+        self.con = _engine(staging, options.timezone)
+        self.report = IngestReport()
+        self.names: list[str] = []  # of sources, by number
+        self.taken: set[str] = set()  # canonical event columns that some source has
+        self.item_tables: list[ir.Table] = []
+        self.described_by: set[str] = set()  # attributes that some items file has
+        self.duplicates: ir.Table | None = None
+
+    def close(self) -> None:
+        """End the engine session."""
+        self.con.disconnect()
+
+    # -- staging ---------------------------------------------------------------------------------------------------
+
+    def add_events(self, source: Source) -> None:
+        """Stage the rows of an event source, each with its reason to be refused or none.
+
+        Raises:
+            InputError: if its columns do not fit.
+        """
+        needs_interaction = self.options.default_interaction is None
+        chosen = choose_event_columns(
+            source.columns, self.options.columns, source.name, interaction_needed=needs_interaction
+        )
+        rows = event_rows(self._open(source, chosen), chosen, self.rules, len(self.names))
+        if self.taken:
+            self.con.insert(STAGED_EVENTS, rows)
+        else:
+            self.con.create_table(STAGED_EVENTS, rows)
+        self.taken |= set(chosen.theirs)
+        self.names.append(source.name)
+
+    def add_items(self, source: Source) -> None:
+        """Stage the rows of an items source.
+
+        Raises:
+            InputError: if its columns do not fit.
+        """
+        chosen = choose_item_columns(source.columns, self.options.item_columns, source.name)
+        rows = item_rows(self._open(source, chosen), chosen, len(self.names))
+        # One table per file: they may have different vector columns.
+        self.item_tables.append(self.con.create_table(f"staged_items_{len(self.names)}", rows))
+        self.described_by |= {ours for ours in chosen.theirs if ours != "item"}
+        self.names.append(source.name)
+
+    def _open(self, source: Source, chosen: Chosen) -> ir.Table:
+        unused = [name for name in chosen.unused if name not in self.report.unused_columns]
+        self.report.unused_columns.extend(unused)
+        return source.table(self.con, list(dict.fromkeys(chosen.theirs.values())))
+
+    # -- judging ---------------------------------------------------------------------------------------------------
+
+    def judge(self) -> None:
+        """Find duplicates, count what is kept and what is refused and why.
+
+        Raises:
+            InputError: if more than the set share of event rows, or of item rows, is bad.
+        """
+        if self.taken:
+            self._find_duplicates()
+            reasons = self._reasons([self.staged], self.duplicates)
+            self.report.rows_kept = reasons.pop(None, 0)
+            self.report.reasons = reasons
+            self.report.rows_rejected = sum(reasons.values())
+            self.report.rows_read = self.report.rows_kept + self.report.rows_rejected
+            self._check_share(reasons, self.report.rows_read, "event")
+        if self.item_tables:
+            reasons = self._reasons(self.item_tables, None)
+            self.report.items_read = sum(reasons.values())
+            reasons.pop(None, 0)
+            self.report.item_reasons = reasons
+            self.report.items_rejected = sum(reasons.values())
+            self._check_share(reasons, self.report.items_read, "item")
+
+    @property
+    def staged(self) -> ir.Table:
+        return self.con.table(STAGED_EVENTS)
+
+    @property
+    def kept(self) -> ir.Table:
+        """Event rows that go into the shop."""
+        good = self.staged.filter(self.staged.reason.isnull())
+        return good if self.duplicates is None else good.anti_join(self.duplicates, ["source", "line"])
+
+    def _find_duplicates(self) -> None:
+        """Rows to refuse though nothing is wrong with them: (source, line, reason)."""
+        good = self.staged.filter(self.staged.reason.isnull())
+        parts = []
+        if "event_id" in self.taken:
+            parts.append(_repeated_event_ids(good, self._old_event_ids()).mutate(reason=ibis.literal(DUPLICATE_EVENT)))
+        if self.options.drop_duplicates:
+            columns = ["user", "item", "interaction", "time", *(name for name in OPTIONAL if name in good.columns)]
+            rows = _repeated_rows(good, self._old_rows(columns), columns)
+            if parts:
+                rows = rows.anti_join(parts[0], ["source", "line"])
+            parts.append(rows.mutate(reason=ibis.literal(DUPLICATE)))
+        if parts:
+            self.duplicates = self.con.create_table("duplicates", ibis.union(*parts) if len(parts) > 1 else parts[0])
+
+    def _old_event_ids(self) -> ir.Table | None:
+        events = self._old_events()
+        return events if events is not None and "event_id" in events.columns else None
+
+    def _old_rows(self, columns: Sequence[str]) -> ir.Table | None:
+        """Events of the shop as text, as far as they have these columns."""
+        events = self._old_events()
+        if events is None:
+            return None
+        users, items = self._old_ids(USERS, "user"), self._old_ids(ITEMS, "item")
+        named = events.left_join(users.select(user="number", user_id="id"), "user")
+        named = named.left_join(items.select(item="number", item_id="id"), "item")
+        named = named.mutate(user=named.user_id, item=named.item_id)
+        return named.select(
+            *(name if name in named.columns else _null_like(self.staged, name).name(name) for name in columns)
+        )
+
+    def _reasons(self, tables: Sequence[ir.Table], duplicates: ir.Table | None) -> dict[str | None, int]:
+        """Rows for each reason, most frequent first; the good ones under None."""
+        counts: dict[str | None, int] = {}
+        for table in tables:
+            found = self.con.to_pyarrow(table.group_by("reason").agg(n=ibis._.count()))
+            for reason, n in zip(found["reason"].to_pylist(), found["n"].to_pylist(), strict=True):
+                counts[reason] = counts.get(reason, 0) + n
+        if duplicates is not None:
+            found = self.con.to_pyarrow(duplicates.group_by("reason").agg(n=ibis._.count()))
+            for reason, n in zip(found["reason"].to_pylist(), found["n"].to_pylist(), strict=True):
+                counts[reason] = n
+                counts[None] -= n
+        return dict(sorted(counts.items(), key=lambda pair: (-pair[1], str(pair[0]))))
+
+    def _check_share(self, reasons: Mapping[str | None, int], read: int, what: str) -> None:
+        bad = {reason: n for reason, n in reasons.items() if reason not in NOT_BAD}
+        share = sum(bad.values()) / read if read else 0.0
+        if share <= self.options.max_rejected:
+            return
+        rejected = self.rejected()
+        examples = []
+        for reason, n in list(bad.items())[:3]:
+            first = rejected.filter(pc.equal(rejected["reason"], reason)).slice(0, 1).to_pylist()[0]
+            raw = " ".join((first["raw"] or "").split())[:EXAMPLE_CHARACTERS]
+            examples.append(f"{n:,} x {reason} (e.g. {first['source']} line {first['line']}: {raw})")
+        raise InputError(
+            f"{share:.1%} of the {what} rows are bad, more than --max-rejected {self.options.max_rejected:g}: "
+            f"{'; '.join(examples)}. Nothing was ingested; see all of them with --rejected FILE.parquet"
+        )
+
+    def rejected(self) -> pa.Table:
+        """The rows refused this time: source, line, reason, raw; by source and line."""
+        parts = [table.filter(table.reason.notnull()) for table in self.item_tables]
+        if self.taken:
+            parts.append(self.staged.filter(self.staged.reason.notnull()))
+        parts = [part.select("source", "line", "reason", "raw") for part in parts]
+        if self.duplicates is not None:
+            twice = self.duplicates.inner_join(self.staged.drop("reason", "raw"), ["source", "line"])
+            parts.append(twice.select("source", "line", "reason", raw=_said(twice)))
+        if not parts:
+            return REJECTED_SCHEMA.empty_table()
+        found = self.con.to_pyarrow(_union(parts).order_by(["source", "line"]))
+        names = pa.array(self.names, pa.string()).take(found["source"].combine_chunks())
+        return found.set_column(0, "source", names).cast(REJECTED_SCHEMA)
+
+    # -- the shop that comes out -----------------------------------------------------------------------------------
+
+    def number(self) -> None:
+        """Give numbers to the ids of kept rows and describe the items: (number, id, known_from), catalogue."""
+        kept = self.kept if self.taken else None
+        described = self._described()
+        old_users, old_items = self._old_ids(USERS, "user"), self._old_ids(ITEMS, "item")
+        seen = None if kept is None else first_seen_users(kept)
+        self.user_ids = self._number("users", seen, old_users)
+        self.item_ids = self._number("items", first_seen_items(kept, described), old_items)
+
+        folded = [folded_attribute(kept, name) for name in FOLDED if name in self.taken] if kept is not None else []
+        old = None if self.old is None else self.con.read_parquet(self.old.folder / ITEMS).drop("known_from")
+        self.catalogue = catalogue(self.item_ids, described, folded, old)
+
+    def users(self) -> pa.Table:
+        """(user, known_from) in order of number."""
+        ids = self.user_ids.order_by("number")
+        return self.con.to_pyarrow(ids.select("known_from", user="id")).select(["user", "known_from"])
+
+    def items(self) -> pa.Table:
+        """The catalogue in order of number, and known_from.
+
+        Raises:
+            InputError: if the vectors of a column differ in length.
+        """
+        table = self.con.to_pyarrow(self.catalogue.order_by("number")).drop_columns(["number"])
+        for name in table.column_names:
+            if name.startswith(VECTOR_PREFIX):
+                table = table.set_column(table.column_names.index(name), name, _fixed_size(table[name], name))
+        launched = table.column_names.index("launched")
+        return table.set_column(launched, "launched", table["launched"].cast(pa.timestamp("us", "UTC")))
+
+    def events(self) -> Iterator[pa.Table]:
+        """All events of the shop in their order, as (user, item, interaction, time, session, optional columns) parts.
+
+        Counts them into `report` while they pass.
+        """
+        events = [part for part in (self._old_events(), self._new_events()) if part is not None]
+        optional = [name for name in OPTIONAL if any(name in part.columns for part in events)]
+        parts = [
+            part.select("user", "item", "interaction", "time", "arrival", *(_column(part, name) for name in optional))
+            for part in events
+        ]
+        whole = _union([_with_session_id(part) for part in parts])
+        ordered = in_order(whole, duration(self.session_gap), logged="session_id" in optional)
+        ordered = ordered.select("user", "item", "interaction", "time", "begins", *optional)
+        tally = _Tally(self.report, self.interactions)
+        # Not ibis' to_pyarrow_batches: it asks DuckDB 2 for a method that is gone.
+        for batch in self.con.con.sql(self.con.compile(ordered)).fetch_arrow_reader(BATCH_ROWS):
+            if batch.num_rows:
+                yield tally.pass_on(batch)
+
+    def _number(self, name: str, seen: ir.Table | None, old: ir.Table | None) -> ir.Table:
+        if seen is None:
+            numbered = old if old is not None else ibis.memtable(EMPTY_IDS.empty_table())
+        else:
+            numbered = number_ids(seen, old, 0 if self.old is None else self.old.manifest["counts"][name])
+        return self.con.create_table(f"{name}_numbered", numbered)
+
+    def _new_events(self) -> ir.Table | None:
+        """Kept rows with numbers for ids, arrival after everything that the shop holds."""
+        if not self.taken:
+            return None
+        kept = self.kept
+        users = self.user_ids.select(user_number="number", user="id")
+        items = self.item_ids.select(item_number="number", item="id")
+        rows = kept.inner_join(users, "user").left_join(items, "item")
+        optional = [name for name in OPTIONAL if name in self.taken or (name == "session_id" and "session" in self.taken)]
+        return rows.select(
+            "interaction",
+            "time",
+            *optional,
+            user=rows.user_number,
+            item=rows.item_number.coalesce(ibis.literal(-1, "int32")).cast("int32"),
+            arrival=self._n_old_events() + rows.source.cast("int64") * 2**40 + rows.line,
+        )
+
+    def _n_old_events(self) -> int:
+        return 0 if self.old is None else int(self.old.manifest["counts"]["events"])
+
+    def _old_events(self) -> ir.Table | None:
+        """Events of the shop with their place as arrival."""
+        if self.old is None or self._n_old_events() == 0:
+            return None
+        path = str(self.old.folder / EVENTS).replace("'", "''")
+        self.con.raw_sql(
+            "CREATE OR REPLACE TEMP VIEW old_events AS SELECT * EXCLUDE (file_row_number, session), "
+            f"file_row_number AS arrival FROM read_parquet('{path}', file_row_number = true)"
+        )
+        return self.con.table("old_events")
+
+    def _old_ids(self, file: str, column: str) -> ir.Table | None:
+        """(number, id, known_from) of the shop's ids."""
+        if self.old is None:
+            return None
+        table = pq.read_table(self.old.folder / file, columns=[column, "known_from"])
+        numbers = pa.array(np.arange(table.num_rows, dtype=np.int32))
+        ids = pa.table({"number": numbers, "id": table[column], "known_from": table["known_from"]})
+        self.con.con.register(f"old_{column}_ids", ids)
+        return self.con.table(f"old_{column}_ids")
+
+    def _described(self) -> ir.Table | None:
+        if not self.item_tables:
+            return None
+        names = {name: kind for table in self.item_tables for name, kind in table.schema().items()}
+        same = [table.select(*(_column(table, name, kind) for name, kind in names.items())) for table in self.item_tables]
+        rows = _union(same)
+        attributes = sorted(self.described_by)
+        described = described_items(rows.filter(rows.reason.isnull()), attributes)
+        return self.con.create_table("described_items", described)
+
+
+class _Tally:
+    """Numbers sessions and counts events while they pass in order."""
+
+    def __init__(self, report: IngestReport, interactions: Interactions) -> None:
+        self.report, self.interactions = report, interactions
+
+    def pass_on(self, batch: pa.RecordBatch) -> pa.Table:
+        """The batch with dense session numbers in place of `begins`."""
+        report, table = self.report, pa.table(batch)
+        begins = table["begins"].to_numpy()
+        session = (np.cumsum(begins) + (report.sessions - 1)).astype(np.int32)
+        report.sessions += int(begins.sum())
+        times = table["time"]
+        first, last = _iso(pc.min(times).as_py()), _iso(pc.max(times).as_py())
+        report.first_time = first if report.first_time is None else min(report.first_time, first)
+        report.last_time = last if report.last_time is None else max(report.last_time, last)
+        counts = np.bincount(table["interaction"].to_numpy())
+        for code in np.flatnonzero(counts):
+            name = self.interactions.name(int(code))
+            report.interactions[name] = report.interactions.get(name, 0) + int(counts[code])
+        table = table.set_column(table.column_names.index("begins"), "session", pa.array(session))
+        return table
+
+
+def _settle_interactions(options: IngestOptions, old: Generation | None) -> Interactions:
+    if old is None:
+        return Interactions(options.strength) if options.strength else Interactions()
+    if options.strength is not None and options.strength != old.interactions.names:
+        raise InputError(
+            f"--strength {','.join(options.strength)}: this shop was made with {','.join(old.interactions.names)}, "
+            "which cannot change; ingest into a new shop"
+        )
+    return old.interactions
+
+
+def _event_rules(options: IngestOptions, interactions: Interactions) -> EventRules:
+    codes, ignored = interaction_codes(interactions, options.interactions)
+    default = None
+    if options.default_interaction is not None:
+        known = {name: code for code, name in enumerate(interactions.names)} | FURTHER_KINDS
+        if options.default_interaction not in known:
+            raise InputError(
+                f"--interaction {options.default_interaction}: no such interaction; this shop has {', '.join(known)}"
+            )
+        default = known[options.default_interaction]
+    return EventRules(codes, ignored, default, options.keep_anonymous, *options.time_range())
+
+
+def _engine(staging: Path | None, timezone: str) -> Backend:
+    if staging is None:
+        con = ibis.duckdb.connect(threads=THREADS)
+    else:
+        con = ibis.duckdb.connect(
+            staging / "engine.duckdb", threads=THREADS, memory_limit=MEMORY_LIMIT, temp_directory=str(staging / "spill")
+        )
+    con.raw_sql(f"SET TimeZone = '{timezone}'")
+    con.raw_sql("SET preserve_insertion_order = false")  # every order that matters is asked for
+    return con
+
+
+def _repeated_event_ids(good: ir.Table, old: ir.Table | None) -> ir.Table:
+    """(source, line) of rows whose event_id an earlier row, or the shop, already has."""
+    named = good.filter(good.event_id.notnull()).select("event_id", "source", "line")
+    counts = named.group_by("event_id").agg(n=named.count())
+    among = named.semi_join(counts.filter(counts.n > 1), "event_id")
+    place = ibis.row_number().over(ibis.window(group_by="event_id", order_by=["source", "line"]))
+    again = among.mutate(place=place).filter(ibis._.place > 0).select("source", "line")
+    if old is None:
+        return again
+    known = named.semi_join(old.filter(old.event_id.notnull()), "event_id").select("source", "line")
+    return again.union(known, distinct=True)
+
+
+def _repeated_rows(good: ir.Table, old: ir.Table | None, columns: Sequence[str]) -> ir.Table:
+    """(source, line) of rows that equal an earlier one in these columns."""
+    rows = good.select("source", "line", *columns)
+    if old is not None:
+        marked = old.mutate(source=ibis.literal(-1, "int32"), line=ibis.literal(0, "int64"))
+        rows = rows.union(marked.select(*rows.columns).cast(rows.schema()))
+    place = ibis.row_number().over(ibis.window(group_by=list(columns), order_by=["source", "line"]))
+    return rows.mutate(place=place).filter((ibis._.place > 0) & (ibis._.source >= 0)).select("source", "line")
+
+
+def _said(rows: ir.Table) -> ir.StringValue:
+    names = ("event_id", "user", "item", "interaction", "time")
+    return ibis.literal(", ").join([ibis.literal(f"{name}=") + rows[name].cast("string") for name in names])
+
+
+def _union(tables: Sequence[ir.Table]) -> ir.Table:
+    return ibis.union(*tables) if len(tables) > 1 else tables[0]
+
+
+def _column(table: ir.Table, name: str, kind: object = None) -> ir.Value:
+    """A column, or nulls of that name where the table has none."""
+    return table[name] if name in table.columns else ibis.null(kind or _KINDS.get(name, "string")).name(name)
+
+
+_KINDS = {"price": "float64", "quantity": "float32", "position": "int32"}
+EMPTY_IDS = pa.schema([("number", pa.int32()), ("id", pa.string()), ("known_from", pa.int64())])
+
+
+def _with_session_id(part: ir.Table) -> ir.Table:
+    return part if "session_id" in part.columns else part.mutate(session_id=ibis.null("string"))
+
+
+def _fixed_size(column: pa.ChunkedArray, name: str) -> pa.FixedSizeListArray:
+    """Lists of one length as (n, d) float32; a missing one stays null."""
+    lists = column.combine_chunks()
+    lengths = pc.unique(pc.drop_null(pc.list_value_length(lists))).to_pylist()
+    if len(lengths) > 1:
+        raise InputError(f"{name}: vectors of {len(lengths)} lengths ({sorted(lengths)[:3]}); all must have one length")
+    return lists.cast(pa.list_(pa.float32(), lengths[0] if lengths else 1))
+
+
+def _iso(microseconds: int) -> str:
+    return f"{np.datetime64(microseconds, 'us')}Z"

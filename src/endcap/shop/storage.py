@@ -1,0 +1,178 @@
+"""A shop on disk: immutable generations and one small manifest that names the current one.
+
+    shop/manifest.json             which generation is current; replaced atomically, last
+    shop/generation-000002/        an artefact: events, users, items, rejected .parquet and its own manifest
+
+A reader sees the old generation or the new one, whole. The one before the current is kept for readers that have it open.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+import endcap
+from endcap.artefact import MANIFEST, new_artefact, read_manifest, sha256, verify, write_atomically
+from endcap.errors import DamagedArtefact, InputError
+from endcap.shop.interactions import Interactions
+from endcap.shop.shop import Events, Shop
+from endcap.shop.vocabulary import Vocabulary
+
+FORMAT = 1
+EVENTS, USERS, ITEMS, REJECTED = "events.parquet", "users.parquet", "items.parquet", "rejected.parquet"
+DENSE = ("user", "item", "interaction", "time", "session")
+ON_DISK_ONLY = ("session_id", "event_id")  # needed to append, not to learn
+GENERATIONS_KEPT = 2
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One state of a shop on disk."""
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    @property
+    def interactions(self) -> Interactions:
+        return Interactions(tuple(self.manifest["interactions"]))
+
+    @property
+    def number(self) -> int:
+        return int(self.manifest["generation"])
+
+    def column_names(self) -> list[str]:
+        """Names of the columns of the events file."""
+        return list(pq.read_schema(self.folder / EVENTS).names)
+
+
+def is_shop(folder: Path) -> bool:
+    """Whether an ingest has ever finished in this folder."""
+    return (folder / MANIFEST).exists()
+
+
+def current_generation(shop: Path) -> Generation:
+    """The generation that a shop's manifest names, its files verified.
+
+    Raises:
+        InputError: if the folder holds no shop; DamagedArtefact: if a file is missing or was changed.
+    """
+    pointer = read_manifest(shop, kind="shop")
+    if pointer.get("format") != FORMAT:
+        raise InputError(
+            f"{shop}: written by another version of endcap (format {pointer.get('format')}); ingest it again"
+        )
+    folder = shop / str(pointer.get("generation"))
+    if not (folder / MANIFEST).is_file():
+        newer = read_manifest(shop, kind="shop")
+        if newer != pointer:  # an ingest finished twice while we looked
+            return current_generation(shop)
+        raise DamagedArtefact(f"{folder}: missing; this shop is incomplete, ingest it again")
+    if sha256(folder / MANIFEST) != pointer.get("checksum"):
+        raise DamagedArtefact(f"{folder / MANIFEST}: changed since it was written (checksum); ingest the shop again")
+    manifest = read_manifest(folder, kind="shop-generation")
+    verify(folder, manifest)
+    return Generation(folder, manifest)
+
+
+def read_shop(folder: Path) -> Shop:
+    """See `Shop.open`."""
+    generation = current_generation(folder)
+    users, items = (pq.read_table(generation.folder / name) for name in (USERS, ITEMS))
+    names = [name for name in generation.column_names() if name not in ON_DISK_ONLY]
+    events = pq.read_table(generation.folder / EVENTS, columns=names)
+    return make_shop(events, users, items, generation.interactions, folder=folder)
+
+
+def read_rejected(folder: str | Path) -> pa.Table:
+    """Everything that was ever rejected: columns source, line, reason, raw.
+
+    Raises:
+        InputError: if the folder holds no shop.
+    """
+    return pq.read_table(current_generation(Path(folder)).folder / REJECTED)
+
+
+def make_shop(
+    events: pa.Table, users: pa.Table, items: pa.Table, interactions: Interactions, folder: Path | None = None
+) -> Shop:
+    """A shop from its stored tables: events in their order, users (user, known_from), items (catalogue, known_from)."""
+    optional = [name for name in events.column_names if name not in (*DENSE, *ON_DISK_ONLY)]
+    return Shop(
+        Events(*(_numpy(events[name]) for name in DENSE), columns=events.select(optional)),
+        Vocabulary(items["item"]),
+        Vocabulary(users["user"]),
+        items.drop_columns(["known_from"]),
+        interactions,
+        item_known_from=_numpy(items["known_from"]),
+        user_known_from=_numpy(users["known_from"]),
+        folder=folder,
+    )
+
+
+def write_generation(shop: Path, manifest: dict[str, Any], fill: Callable[[Path], None]) -> None:
+    """Write a generation with `fill(folder)`, which may complete the manifest, and make it the current one."""
+    name = f"generation-{manifest['generation']:06d}"
+    manifest |= {"kind": "shop-generation", "format": FORMAT, "endcap": endcap.__version__}
+    with new_artefact(shop / name, manifest) as building:
+        fill(building)
+    pointer = {"kind": "shop", "format": FORMAT, "generation": name, "checksum": sha256(shop / name / MANIFEST)}
+    write_atomically(shop / MANIFEST, json.dumps(pointer, indent=1, sort_keys=True) + "\n")
+    for old in sorted(shop.glob("generation-*"))[:-GENERATIONS_KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def only_writer(shop: Path) -> Iterator[None]:
+    """Hold a shop's folder for writing, making it if need be; one that ends up without a shop is removed again.
+
+    Raises:
+        InputError: if another process is writing it, or the folder is something else.
+    """
+    if (shop / MANIFEST).exists():
+        read_manifest(shop, kind="shop")
+    elif shop.exists() and (not shop.is_dir() or any(not path.name.startswith(".") for path in shop.iterdir())):
+        raise InputError(f"{shop}: neither a shop nor an empty folder; give another --shop")
+    made = _missing_parents(shop)
+    shop.mkdir(parents=True, exist_ok=True)
+    handle = os.open(shop, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"{shop}: another ingest is writing this shop; try again when it has finished") from None
+        for left in [*shop.glob(".*.building"), *shop.glob(".staging.*"), *shop.glob(".*.old")]:
+            shutil.rmtree(left, ignore_errors=True)
+        yield
+    finally:
+        if not (shop / MANIFEST).exists():
+            _remove_empty(made)
+        os.close(handle)
+
+
+def _missing_parents(folder: Path) -> list[Path]:
+    """The folder and those of its parents that do not exist yet, innermost first."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+
+
+def _numpy(column: pa.ChunkedArray) -> NDArray[Any]:
+    return np.ascontiguousarray(column.to_numpy())
