@@ -99,10 +99,11 @@ def exclusive(folder: Path, what: str) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise EndcapError(f"{folder}: another process is at work on {what}; try again when it is done") from None
         yield
-    except BlockingIOError:
-        raise EndcapError(f"{folder}: another process is at work on {what}; try again when it is done") from None
     finally:
         os.close(handle)
 

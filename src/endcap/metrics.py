@@ -42,7 +42,7 @@ def hit_matrix(lists: Items, relevant: Items, offsets: Ints) -> Bools:
 
 def hit_rate(hits: Bools, k: int) -> Floats:
     """1 where one of the first k is relevant, (q,)."""
-    return hits[:, :k].any(1).astype(np.float64)
+    return np.asarray(hits[:, :k].any(1), np.float64)
 
 
 def recall(hits: Bools, n_relevant: NDArray[np.integer], k: int) -> Floats:
@@ -71,9 +71,9 @@ def mrr(hits: Bools, k: int | None = None) -> Floats:
     return np.where(hits.any(1), 1 / (hits.argmax(1) + 1), 0.0)
 
 
-def coverage(lists: Items, n_items: int) -> float:
-    """Share of the n_items that stand in at least one list."""
-    return len(np.unique(lists[lists >= 0])) / n_items if n_items else np.nan
+def covered(lists: Items, items: Items) -> Bools:
+    """Which of the items (n,) stand in at least one list; the mean is the catalogue coverage."""
+    return np.isin(items, lists[lists >= 0])
 
 
 def novelty(lists: Items, share: Floats) -> Floats:
@@ -151,12 +151,21 @@ def resampled_means(
         sums[:, 2 * place] = np.bincount(group[known], column[known], n_groups)
         sums[:, 2 * place + 1] = np.bincount(group[known], minlength=n_groups)
     rng = np.random.default_rng(seed)
-    totals = np.empty((n_resamples, sums.shape[1]))
-    for draw in range(n_resamples):
-        times = np.bincount(rng.integers(0, n_groups, n_groups), minlength=n_groups) if n_groups else np.empty(0)
-        totals[draw] = times @ sums
+    totals = np.zeros((n_resamples, sums.shape[1]))
+    for draw in range(n_resamples) if n_groups else ():
+        times = np.bincount(rng.integers(0, n_groups, n_groups), minlength=n_groups)
+        _add_up(times, sums, totals[draw])
     means = np.full((n_resamples, len(columns)), np.nan)
     return np.divide(totals[:, ::2], totals[:, 1::2], out=means, where=totals[:, 1::2] > 0)
+
+
+@numba.njit(cache=True)
+def _add_up(times, sums, total):  # type: ignore[no-untyped-def]
+    """total += times @ sums, in the same order for every column: equal columns have equal totals to the last bit."""
+    for group in range(len(times)):
+        if times[group]:
+            for column in range(sums.shape[1]):
+                total[column] += times[group] * sums[group, column]
 
 
 def interval_of(column: NDArray, means: Floats, n_groups: int) -> Interval:

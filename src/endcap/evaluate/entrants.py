@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,18 @@ Contestants = Sequence[Contestant] | Mapping[str, Contestant]
 
 @dataclass(frozen=True)
 class Entrant:
-    """A contestant that passed the checks; `model` is untrained where `system` is set."""
+    """A contestant that passed the checks: ready to answer, or a system to train with its settings."""
 
     name: str
-    model: Any
-    is_trained: bool
+    model: Any = None
+    system: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def ready(self, train: Shop, *, seed: int, threads: int, show: bool) -> Any:
+        """The model, trained on the training part if it was not before."""
+        if self.model is not None:
+            return self.model
+        return systems.create(self.system, self.settings).fit(train, seed=seed, threads=threads, show=show)
 
 
 def enter(
@@ -49,30 +56,14 @@ def enter(
     return [_entrant(name, contestant, train, test, settings.get(name, {})) for name, contestant in named.items()]
 
 
-def trained(entrants: Sequence[Entrant], train: Shop, *, seed: int, threads: int, show: bool) -> Iterator[tuple[str, Any]]:
-    """One model after the other, ready to answer; only one that was trained here is in memory at a time."""
-    for entrant in entrants:
-        if entrant.is_trained:
-            yield entrant.name, entrant.model
-        else:
-            yield entrant.name, type(entrant.model)(**_settings_of(entrant.model)).fit(
-                train, seed=seed, threads=threads, show=show
-            )
-
-
-def _settings_of(model: Model) -> dict[str, Any]:
-    import msgspec
-
-    return msgspec.to_builtins(model.config)
-
-
 def _name(contestant: Contestant) -> str:
     return str(contestant) if isinstance(contestant, str | Path) else getattr(contestant, "system", repr(contestant))
 
 
 def _entrant(name: str, contestant: Contestant, train: Shop, test: Shop, settings: Mapping[str, Any]) -> Entrant:
     if isinstance(contestant, str) and contestant in systems.SYSTEMS:
-        return Entrant(name, systems.create(contestant, settings), is_trained=False)
+        systems.create(contestant, settings)  # so that a wrong setting is known before anything is trained
+        return Entrant(name, system=contestant, settings=settings)
     if settings:
         raise InputError(f"--set {name}.…: only a system that is trained here has settings, {name} is trained already")
     if isinstance(contestant, str | Path):
@@ -80,7 +71,7 @@ def _entrant(name: str, contestant: Contestant, train: Shop, test: Shop, setting
             raise InputError(f"{contestant}: neither a system (`endcap systems` lists them) nor a model folder")
         contestant = systems.open(contestant)
     check_is_fair(name, contestant, train, test)
-    return Entrant(name, contestant, is_trained=True)
+    return Entrant(name, contestant)
 
 
 def check_is_fair(name: str, model: Any, train: Shop, test: Shop) -> None:

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from endcap.evaluate.report import Difference, Figures
 from endcap.metrics import interval_of, percentiles, resampled_means
+
+MOST_SAMPLED = 20_000
+
+
+class Cases(NamedTuple):
+    """What a protocol's cases are about, for segments: the domain, and (n,) targets, people and interactions."""
+
+    domain: str
+    item: NDArray[np.int32]
+    user: NDArray[np.int32]
+    interaction: NDArray[np.int8]
 
 
 @dataclass
@@ -80,3 +92,10 @@ def summarise(
             difference = figures[a][metric].value - figures[b][metric].value
             differences.append(Difference(a, b, metric, difference, low, high))
     return figures, differences
+
+
+def sample(rows: NDArray, rng: np.random.Generator) -> NDArray:
+    """At most MOST_SAMPLED of the rows, drawn by chance, in order: enough for a share with a narrow interval."""
+    if len(rows) <= MOST_SAMPLED:
+        return rows
+    return np.sort(rng.choice(rows, MOST_SAMPLED, replace=False))

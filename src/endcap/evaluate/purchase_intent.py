@@ -18,18 +18,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from endcap.answers import Items, RelatesItems
 from endcap.errors import InputError
-from endcap.evaluate.outcomes import Outcomes
+from endcap.evaluate.outcomes import Cases, Outcomes, sample
 from endcap.metrics import IntentCases, intent_cases, intent_ranks, mean_by_case, recent_cases
+from endcap.progress import progress
 from endcap.shop import Shop
 
 BUDGETS = (10, 40, 200)
-COVERAGE_SAMPLE = 20_000
+CELLS_AT_ONCE = 1 << 20  # of a block of lists
 ANY = "any"
 
 
@@ -54,9 +56,10 @@ def question(train: Shop, source: str | None = None, want: str | None = None) ->
     """
     codes = train.interactions
     occurring = np.unique(train.positives.interaction)
-    intents = tuple(code for code in codes.intents if code in occurring) or (int(occurring[-1]),)
+    learnt = [code for code in codes.intents if code in occurring]
+    intents, weakest = (codes.intents, learnt[0]) if learnt else ((int(occurring[-1]),), int(occurring[-1]))
     source_code = None if source == ANY else int(occurring[0]) if source is None else codes.code(source)
-    return Question(source_code, intents[0] if want is None else codes.code(want), intents)
+    return Question(source_code, weakest if want is None else codes.code(want), intents)
 
 
 def question_name(train: Shop, asked: Question) -> str:
@@ -74,28 +77,38 @@ class PurchaseIntent:
         self, train: Shop, test: Shop, asked: Question, *, budgets: Sequence[int] = BUDGETS, seed: int = 0
     ) -> None:
         self.asked, self.budgets = asked, sorted(set(budgets))
-        self.n_items, self.kinds = train.n_items, len(train.interactions)
+        self.kinds = len(train.interactions)
+        self.question_name = question_name(train, asked)
         events = test.positives
-        self.cases = intent_cases(events.session, events.item, events.interaction, asked.source, asked.intents)
-        if self.cases.n_targets == 0:
+        self.intent = intent_cases(events.session, events.item, events.interaction, asked.source, asked.intents)
+        if self.intent.n_targets == 0:
             raise InputError(
-                f"purchase-intent {question_name(train, asked)}: no test session has a target after a source; "
+                f"purchase-intent {self.question_name}: no test session has a target after a source; "
                 "use a longer --test, other interactions (--source, --want), or --protocol next-item"
             )
         self.recent, recent_user = _recent(train, test, asked)
-        target_user = events.user[self.cases.target_row]
+        self.target_user = events.user[self.intent.target_row]
+        self.target_interaction = events.interaction[self.intent.target_row]
         rng = np.random.default_rng(seed)
-        self.active = _sample(np.unique(train.positives.item), rng)
+        self.active = sample(np.unique(train.positives.item), rng)
         is_source = np.ones(len(events), bool) if asked.source is None else events.interaction == asked.source
-        self.traffic = _sample(np.flatnonzero(is_source), rng)
+        self.traffic = sample(np.flatnonzero(is_source), rng)
         self.traffic_item, self.traffic_seen_as = events.item[self.traffic], events.interaction[self.traffic]
         self.outcomes = Outcomes(
-            targets=target_user,
-            sessions=target_user[self.cases.case_offsets[:-1]],
+            targets=self.target_user,
+            sessions=self.target_user[self.intent.case_offsets[:-1]],
             recent=recent_user,
             active=self.active,
             traffic=events.user[self.traffic],
         )
+
+    @property
+    def cases(self) -> Cases:
+        return Cases("targets", self.intent.target_item, self.target_user, self.target_interaction)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        return {"question": self.question_name, "sessions": self.intent.n_cases, "targets": self.intent.n_targets}
 
     @property
     def headline(self) -> str:
@@ -107,7 +120,7 @@ class PurchaseIntent:
         others = [f"purchase_intent_{kind}@{longest}" for kind in ("own", "causal", "last4")]
         return [*(f"purchase_intent@{k}" for k in self.budgets), *others, "coverage_items", "coverage_traffic"]
 
-    def measure(self, name: str, model: RelatesItems) -> None:
+    def measure(self, name: str, model: RelatesItems, *, show: bool = False) -> None:
         """Ask one model for all lists and keep its outcomes.
 
         Raises:
@@ -116,19 +129,24 @@ class PurchaseIntent:
         if not isinstance(model, RelatesItems):
             raise InputError(f"{name} relates no items to items; compare it with --protocol next-item")
         longest = self.budgets[-1]
+        n_lists = len(self.intent.source_item) + len(self.recent.source_item)
+        with progress(f"asking {name}", n_lists, shown=show) as bar:
 
-        def lists(items: Items, seen_as: int) -> Items:
-            return model.related_batch(items, seen_as, self.asked.want, longest)[0]
+            def lists(items: Items, seen_as: int) -> Items:
+                found, _ = model.related_batch(items, seen_as, self.asked.want, longest)
+                bar.advance(len(items))
+                return found
 
-        ranks = intent_ranks(self.cases, lists)
-        recent = intent_ranks(self.recent, lists).union
+            block = max(1, CELLS_AT_ONCE // longest)
+            ranks = intent_ranks(self.intent, lists, block=block)
+            recent = intent_ranks(self.recent, lists, block=block).union
         add = self.outcomes.add
         for k in self.budgets:
             hits = ranks.union < k
             add("targets", name, f"purchase_intent@{k}", hits)
-            add("targets", name, f"purchase_intent_own@{k}", hits | self.cases.own)
+            add("targets", name, f"purchase_intent_own@{k}", hits | self.intent.own)
             add("targets", name, f"purchase_intent_causal@{k}", ranks.causal < k)
-            add("sessions", name, f"purchase_intent_session@{k}", mean_by_case(self.cases, hits))
+            add("sessions", name, f"purchase_intent_session@{k}", mean_by_case(self.intent, hits))
             add("recent", name, f"purchase_intent_last4@{k}", recent < k)
         add("active", name, "coverage_items", self._active_covered(model))
         add("traffic", name, "coverage_traffic", self._traffic_covered(model))
@@ -137,7 +155,7 @@ class PurchaseIntent:
         """Which of the active items have a list, seen as the source (as anything where any is a source)."""
         seen = range(self.kinds) if self.asked.source is None else [self.asked.source]
         lists = [model.related_batch(self.active, kind, self.asked.want, 1)[0][:, 0] for kind in seen]
-        return (np.stack(lists) >= 0).any(axis=0)
+        return np.asarray((np.stack(lists) >= 0).any(axis=0))
 
     def _traffic_covered(self, model: RelatesItems) -> NDArray[np.bool_]:
         covered = np.zeros(len(self.traffic), bool)
@@ -160,9 +178,3 @@ def _recent(train: Shop, test: Shop, asked: Question) -> tuple[IntentCases, NDAr
     interaction = np.concatenate([past.interaction, later.interaction])[order]
     cases = recent_cases(user, item, interaction, is_test, asked.source, asked.intents)
     return cases, user[cases.target_row]
-
-
-def _sample(rows: NDArray, rng: np.random.Generator) -> NDArray:
-    if len(rows) <= COVERAGE_SAMPLE:
-        return rows
-    return np.sort(rng.choice(rows, COVERAGE_SAMPLE, replace=False))

@@ -89,16 +89,17 @@ class Report:
         console.print(_table("", self.models, self.shown or list(next(iter(self.models.values())))))
         for line in self._difference_lines():
             console.print(line, highlight=False)
-        for pair, figures in self.pairs.items():
-            source, want = pair.split(":")
-            console.print(_table(f"{source} -> {want}", figures, self.shown))
+        if self.pairs:
+            console.print(_pairs_table(self.pairs, self.headline))
         for segment, groups in self.segments.items():
             console.print(_segment_table(segment, groups, self.headline))
         for model, spaces in self.taxonomy.items():
             console.print(_table(f"mean cosine, {model}", spaces, ["within", "across", "difference"], best=False))
 
     def _data_line(self) -> str:
-        return ", ".join(f"{key} {value:,}" if isinstance(value, int) else f"{key} {value}" for key, value in self.data.items())
+        return ", ".join(
+            f"{key} {value:,}" if isinstance(value, int) else f"{key} {value}" for key, value in self.data.items()
+        )
 
     def _difference_lines(self) -> Iterable[str]:
         best = self.best()
@@ -114,17 +115,28 @@ class Report:
             )
 
 
-def _table(title: str, figures: Mapping[str, Mapping[str, Interval]], metrics: Sequence[str], best: bool = True) -> Table:
+def _table(
+    title: str, figures: Mapping[str, Mapping[str, Interval]], metrics: Sequence[str], best: bool = True
+) -> Table:
     table = Table(title=title or None, title_justify="left")
     table.add_column("model")
     for metric in metrics:
         counts = {row[metric].n for row in figures.values() if metric in row}
-        table.add_column(f"{metric}\nn={counts.pop():,}" if len(counts) == 1 else metric, justify="right")
+        header = metric.replace("_", " ")
+        table.add_column(f"{header}\nn={counts.pop():,}" if len(counts) == 1 else header, justify="right")
     highest = {m: max((_or_least(row[m].value) for row in figures.values() if m in row), default=0) for m in metrics}
     for name, row in figures.items():
         cells = (_cell(m, row.get(m), bold=best and m in row and row[m].value == highest[m]) for m in metrics)
         table.add_row(name, *cells)
     return table
+
+
+def _pairs_table(pairs: Mapping[str, Figures], metric: str) -> Table:
+    """One metric of every model for every source:want."""
+    columns = {pair.replace(":", " -> "): figures for pair, figures in pairs.items()}
+    models = next(iter(columns.values()))
+    by_model = {name: {pair: figures[name][metric] for pair, figures in columns.items()} for name in models}
+    return _table(f"{metric} by source -> want", by_model, list(columns))
 
 
 def _segment_table(segment: str, groups: Mapping[str, Figures], metric: str) -> Table:

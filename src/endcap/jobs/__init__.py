@@ -1,1 +1,1 @@
-"""Jobs that join floors: publish a release behind its gate, drain the live state, the daily refresh."""
+"""Whole jobs that join the floors: publish a release, drain the live state, refresh daily; one module each."""

@@ -145,7 +145,7 @@ def skipgram_pass(dim: int) -> Callable[..., None]:
     return run
 
 
-def negative_pool(weights: NDArray[np.float64], exponent: float, size: int, rng: np.random.Generator) -> NDArray:
+def negative_pool(weights: NDArray[np.integer], exponent: float, size: int, rng: np.random.Generator) -> NDArray:
     """`size` int32 tokens drawn with probability proportional to weights ** exponent; 0 is uniform (the paper's)."""
     if exponent == 0:
         return rng.integers(0, len(weights), size, dtype=np.int32)

@@ -8,6 +8,7 @@ The typed form is the baseline of the item-interaction paper: users x (item, int
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -57,12 +58,20 @@ class Als(Model):
         lengths = np.linalg.norm(self._factors, axis=1, keepdims=True)
         self._units = np.divide(self._factors, lengths, out=np.zeros_like(self._factors), where=lengths > 0)
         self._gram = self._factors.T.astype(np.float64) @ self._factors
-        self._searchers: dict[str, Searcher] = {name: Exact.build(space) for name, space in self.spaces().items()}
+        # a hair above 0, so that a person's equation has a solution without regularisation, too
+        self._ridge = max(self.config.regularization, 1e-6 * max(float(np.trace(self._gram)), 1e-6))
+        self._searchers: dict[str, Searcher] = {name: Exact(space) for name, space in self.spaces().items()}
+        self._by_people = [Exact(Space(self._item[rows], self._factors[rows])) for rows in self._slices()]
+
+    def _slices(self) -> list[slice]:
+        """The rows of each interaction."""
+        return [slice(first, last) for first, last in pairwise(self._offsets)]
 
     def spaces(self) -> Mapping[str, Space]:
         """Unit vectors of the items by target interaction, or all under `items`."""
-        rows = [slice(first, last) for first, last in zip(self._offsets[:-1], self._offsets[1:], strict=True)]
-        return {self._space(kind): Space(self._item[r], self._units[r]) for kind, r in enumerate(rows)}
+        return {
+            self._space(kind): Space(self._item[rows], self._units[rows]) for kind, rows in enumerate(self._slices())
+        }
 
     def attach(self, searchers: Mapping[str, Searcher]) -> None:
         """Search in indexes made elsewhere."""
@@ -93,15 +102,12 @@ class Als(Model):
         if request.item is not None or len(request.basket) or len(request.history) == 0:
             return super().candidates(request)
         want = self._want(request)
-        kind = want if self.typed else 0
-        rows = slice(self._offsets[kind], self._offsets[kind + 1])
-        items, scores = self._item[rows], self._factors[rows] @ self._fold_in(request)
-        if request.allowed is not None:
-            items, scores = items[request.allowed[items]], scores[request.allowed[items]]
-        best = np.lexsort((items, -scores))[: request.k]
-        nothing = np.full(len(best), -1)
-        evidence = Evidence(nothing.astype(np.int32), nothing.astype(np.int8), np.full(len(best), want, np.int8))
-        return Candidates(items[best], scores[best], [self.system] * len(best), evidence)
+        search = self._by_people[want if self.typed else 0].search
+        items, scores = search(self._fold_in(request)[None], request.k, request.allowed)
+        found = items[0] >= 0
+        nothing = np.full(n := int(found.sum()), -1)
+        evidence = Evidence(nothing.astype(np.int32), nothing.astype(np.int8), np.full(n, want, np.int8))
+        return Candidates(items[0][found], scores[0][found], [self.system] * n, evidence)
 
     def score(self, request: Request, items: Items) -> Scores:
         """The folded-in user's score of items (n,); 0 for unknown ones."""
@@ -115,8 +121,8 @@ class Als(Model):
         rows = np.unique(np.concatenate([*known, np.empty(0, np.int32)]))
         own = self._factors[rows[rows >= 0]].astype(np.float64)
         confidence = self.config.alpha
-        left = self._gram + (confidence - 1) * own.T @ own + self.config.regularization * np.eye(own.shape[1])
-        return np.linalg.lstsq(left, confidence * own.sum(axis=0), rcond=None)[0].astype(np.float32)
+        left = self._gram + (confidence - 1) * own.T @ own + self._ridge * np.eye(own.shape[1])
+        return np.linalg.solve(left, confidence * own.sum(axis=0)).astype(np.float32)
 
     def _arrays(self) -> Mapping[str, NDArray[Any]]:
         return {"factors": self._factors, "item": self._item, "offsets": self._offsets, "row_of": self._row_of}

@@ -118,7 +118,7 @@ class Model:
 
     def save(self, folder: str | Path) -> None:
         """Write the model folder, atomically."""
-        manifest = {"kind": "model", "learned": self._learned(), **self._provenance()}
+        manifest = {"kind": "model", **self._provenance(), "learned": self._learned()}
         with new_artefact(Path(folder), manifest) as building:
             pq.write_table(pa.table({"item": self._trained().items.ids}), building / "items.parquet")
             for name, array in self._arrays().items():

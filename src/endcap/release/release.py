@@ -88,7 +88,8 @@ class Release:
 
     @property
     def model_folders(self) -> dict[str, Path]:
-        return {name: self.folder / "models" / name for name in self.manifest["models"]}
+        """Folders by the models' names, in the order in which they were published."""
+        return {name: self.folder / "models" / name for name in self.manifest["order"]}
 
     def searchers(self, model: str) -> dict[str, Searcher]:
         """The indexes over a model's spaces, by the space's name; each is opened once.

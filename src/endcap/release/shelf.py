@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from endcap.release.release import check_release
 # One line per activation, the live release last: one rename changes what is live and how to get back.
 CURRENT = "CURRENT"
 ACTIVATIONS_KEPT = 50
+NAME = re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}")
+UNFINISHED = re.compile(rf"\.{NAME.pattern}\..*\.building")
 WHAT = "these releases"
 
 
@@ -116,8 +119,9 @@ def prune(to: Path, keep: int) -> list[str]:
 
 def prune_held(to: Path, keep: int) -> list[str]:
     """`prune` for who holds the shelf already. What an interrupted writer left is removed, too."""
-    for left in [*to.glob(".*.building"), *to.glob(".*.old")]:
-        shutil.rmtree(left, ignore_errors=True)
+    for path in to.iterdir():
+        if UNFINISHED.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
     spared = {info.name for info in releases(to)[: max(keep, 1)]} | set(_activations(to)[-2:])
     gone = [name for name in _names(to) if name not in spared]
     for name in gone:
@@ -126,10 +130,10 @@ def prune_held(to: Path, keep: int) -> list[str]:
 
 
 def _names(to: Path) -> list[str]:
-    """Release folders by name, which is by time."""
+    """Release folders by name, which is by time. Whatever else lies here is none of ours."""
     if not to.is_dir():
         return []
-    return sorted(path.name for path in to.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(path.name for path in to.iterdir() if path.is_dir() and NAME.fullmatch(path.name))
 
 
 def _info(to: Path, name: str, is_live: bool, check: bool) -> ReleaseInfo:
@@ -147,7 +151,7 @@ def _info(to: Path, name: str, is_live: bool, check: bool) -> ReleaseInfo:
         max(0.0, time.time() - manifest["created"] / 1e6),
         manifest["watermark"],
         min(model["trained_until"] for model in models.values()),
-        tuple(models),
+        tuple(manifest["order"]),
     )
 
 

@@ -54,7 +54,8 @@ def write_release(
     """Write `to/<name>/`, which nobody serves before it is activated.
 
     Args:
-        parts: by the model's name in the release; notes: what else the manifest should say (the gate's verdict).
+        parts: by the model's name in the release, the most important first.
+        notes: what else the manifest should say (the gate's verdict).
         threads: for building indexes; with one the release is the same every time, but for its name and time.
 
     Returns:
@@ -66,7 +67,7 @@ def write_release(
     if not parts:
         raise InputError("a release needs at least one model")
     for name in parts:
-        _check_name(name)
+        check_name(name)
     created = time.time_ns() // 1000
     name = _new_name(created)
     manifest: dict[str, Any] = {
@@ -74,6 +75,7 @@ def write_release(
         "name": name,
         "endcap": endcap.__version__,
         "created": created,
+        "order": list(parts),
         "notes": dict(notes or {}),
         **_about_shop(shop),
     }
@@ -96,24 +98,31 @@ def _about_shop(shop: Shop) -> dict[str, Any]:
         "watermark": int(times.max()) if len(times) else 0,
         "items_fingerprint": shop.items.fingerprint(),
         "users_fingerprint": shop.users.fingerprint(),
-        "data_fingerprint": _data_fingerprint(shop),
+        "data_fingerprint": data_fingerprint(shop),
     }
 
 
-def _data_fingerprint(shop: Shop) -> str:
+def data_fingerprint(shop: Shop) -> str:
+    """SHA-256 over a shop's events and what a release keeps of its catalogue."""
     digest = hashlib.sha256()
     events = shop.events
     for column in (events.user, events.item, events.interaction, events.time):
         digest.update(np.ascontiguousarray(column).data)
+    for batch in _plain_catalogue(shop).combine_chunks().to_batches():
+        digest.update(batch.serialize())
     return digest.hexdigest()
 
 
+def _plain_catalogue(shop: Shop) -> pa.Table:
+    """The catalogue without vectors, which belong to the models that use them."""
+    return shop.catalogue.select([name for name in shop.catalogue.column_names if not name.startswith("vector_")])
+
+
 def _write_shop(folder: Path, shop: Shop) -> None:
-    """Vocabularies, catalogue, histories and popularity; vectors of items belong to the models that use them."""
+    """Vocabularies, catalogue, histories and popularity."""
     pq.write_table(pa.table({"item": shop.items.ids}), folder / "items.parquet")
     pq.write_table(pa.table({"user": shop.users.ids}), folder / "users.parquet")
-    plain = [name for name in shop.catalogue.column_names if not name.startswith("vector_")]
-    pq.write_table(shop.catalogue.select(plain), folder / "catalogue.parquet")
+    pq.write_table(_plain_catalogue(shop), folder / "catalogue.parquet")
     for name, arrays in (("histories", histories(shop)), ("bought", bought(shop))):
         (folder / name).mkdir()
         for column, array in arrays._asdict().items():
@@ -138,7 +147,7 @@ def _write_part(part: Part, models: Path, indexes: Path, threads: int) -> dict[s
     spaces = {
         name: _write_index(space, part.index, part.queries.get(name), indexes / name, threads)
         for name, space in part.spaces.items()
-        if _check_name(name)
+        if check_name(name)
     }
     return {
         "system": about["system"],
@@ -182,8 +191,8 @@ def _new_name(created: int) -> str:
     return f"{moment:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
 
 
-def _check_name(name: str) -> bool:
-    """Names become folders and stand in surfaces.toml.
+def check_name(name: str) -> bool:
+    """Names of models and spaces become folders, and stand in surfaces.toml.
 
     Raises:
         InputError: unless it is made of letters, digits, `-`, `_` and `.`, and does not begin with a dot.

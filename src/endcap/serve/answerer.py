@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import difflib
 import logging
+import math
 import uuid
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
-from itertools import chain, zip_longest
+from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from endcap.answers import NOTHING, Candidates, Explainer, Items, Reason, Request
+from endcap.answers import NOTHING, Candidates, Evidence, Explainer, History, Items, Reason, Request, Scores
 from endcap.errors import InputError
+from endcap.serve.catalogue import Coded
 from endcap.serve.events import now_us
 from endcap.serve.filling import Cap, Filling, Pick
 from endcap.serve.people import Person, person
 from endcap.serve.questions import Answer, AnsweredItem, Question
-from endcap.serve.reasons import of_source, sentence
+from endcap.serve.reasons import sentence, usual_reason
 from endcap.serve.rules import Mask, tightest
 from endcap.serve.serving import Serving
 from endcap.serve.state import LiveState
@@ -25,10 +28,11 @@ from endcap.serve.surfaces import Source, Surface
 
 WEEK_US = 7 * 86_400_000_000
 LOOK_BACK = 3  # so many last items of a history stand for a person's categories and sellers
-MAX_EXCLUDED = 200  # beyond that many, a search is told what to leave out rather than asked for more
+MAX_LEFT_OUT = 200  # beyond so many, a search is told what to leave out instead of being asked for more
+NO_CANDIDATES = Candidates(NOTHING, np.empty(0, np.float32), [])
 PINNED = Reason("rule", note="pinned by the shop")
-BOOSTED = Reason("rule", note="boosted by the shop")
 
+OnFailure = Callable[[str], None]
 log = logging.getLogger("endcap.serve")
 
 
@@ -39,7 +43,7 @@ def answer(
     *,
     now: int | None = None,
     stale_after: int = WEEK_US,
-    on_failure: Callable[[str], None] = lambda source: None,
+    on_failure: OnFailure = lambda model: None,
 ) -> Answer:
     """Answer a question; an unknown user or item is no error.
 
@@ -58,30 +62,48 @@ def answer(
     return Answer(
         request_id=uuid.uuid4().hex,
         release=serving.release.name,
-        items=[_edge(pick, serving) for pick in picks],
+        items=[_at_the_edge(pick, serving) for pick in picks],
         fallback=asking.helped_by,
         stale=now - serving.release.trained_until > stale_after,
         notes=asking.notes(),
     )
 
 
-class Asking:
-    """One question put to one release: the surface's sources, then what helps out, into one list."""
+class Instead(NamedTuple):
+    """A question put as if an item had been seen as `called`; `did` is the interaction that really happened."""
 
-    def __init__(
-        self, question: Question, serving: Serving, who: Person, on_failure: Callable[[str], None] = lambda source: None
-    ) -> None:
+    item: int
+    did: int
+    called: str
+
+    def label(self, found: Candidates) -> Candidates:
+        """Candidates that say so: `model/called`, and a reason that stays true."""
+        evidence = found.evidence
+        if evidence is not None:
+            did = np.where(evidence.because == self.item, self.did, evidence.seen_as).astype(np.int8)
+            evidence = Evidence(evidence.because, did, evidence.want)
+        return Candidates(found.items, found.scores, [f"{by}/{self.called}" for by in found.source], evidence)
+
+
+class Asking:
+    """One question put to one release.
+
+    Attributes:
+        item: number of the item asked about, None where none, -1 where it is unknown; basket: numbers;
+        helped_by: the last fallback that put something into the list.
+    """
+
+    def __init__(self, question: Question, serving: Serving, who: Person, on_failure: OnFailure) -> None:
         self.question, self.serving, self.who, self.on_failure = question, serving, who, on_failure
-        self.surface_name, self.surface = _surface_of(question, serving)
-        codes = serving.release.interactions
-        self.seen_as = None if question.seen_as is None else codes.code(question.seen_as)
-        self.want = None if question.want is None else codes.code(question.want)
-        catalogue = serving.catalogue
-        self.item = None if question.item is None else catalogue.number(question.item)
-        self.basket = catalogue.numbers(question.basket)
+        self.surface_name = question.surface or question.default_surface
+        self.surface = _surface(self.surface_name, serving)
+        self.item = None if question.item is None else serving.catalogue.number(question.item)
+        self.basket = serving.catalogue.numbers(question.basket)
+        self.want = self._code(question.want)
         self.filling = self._empty_list()
         self.helped_by: str | None = None
         self._held: list[Candidates] = []
+        self._asked: dict[str, tuple[Explainer, Request]] = {}
 
     def fill(self) -> list[Pick]:
         """Fill the list: pins, the sources' own answers, new items, fallbacks."""
@@ -91,9 +113,9 @@ class Asking:
         filling.k = k - min(len(new), filling.missing)
         self._ask_sources()
         filling.k = k
-        filling.take_in_order(new, "new-in-category", Reason("new"))
+        filling.take_in_order(new, "new-in-category", Reason("rule", note="new in this category"))
         self._fall_back()
-        return filling.picks
+        return [self._explained(pick) for pick in filling.picks]
 
     def notes(self) -> list[str]:
         """What the asker should know besides the list."""
@@ -104,7 +126,7 @@ class Asking:
             notes.append(f"user {question.user!r} is unknown")
         strangers = [item for item in question.basket if self.serving.catalogue.number(item) < 0]
         if unknown := [*strangers, *self.who.unknown]:
-            notes.append(f"{len(unknown)} items of the question are unknown, such as {unknown[0]!r}")
+            notes.append(f"{len(unknown)} items in the question are unknown, such as {unknown[0]!r}")
         if self.filling.missing:
             notes.append(f"{len(self.filling.picks)} of {self.filling.k} items: no others satisfy the rules")
         return notes
@@ -132,10 +154,17 @@ class Asking:
         return excluded - {-1}
 
     def _pin(self) -> None:
-        pins = self.serving.catalogue.pins(self.surface_name, self.surface.rules)
-        for item in pins:
+        for item in self.serving.catalogue.pins(self.surface_name, self.surface.rules, self.question.filters):
             if self.filling.missing and self.filling.may_take(item):
-                self.filling.add(Pick(item, 0.0, "pin", (PINNED,)))
+                self.filling.add(Pick(item, 0.0, "pin", PINNED))
+
+    def _new_items(self) -> Items:
+        """Announced items of the categories that are looked at, as many as the surface has places for."""
+        catalogue, places = self.serving.catalogue, min(self.surface.new_items, self.filling.k // 5)
+        if places == 0 or len(catalogue) == catalogue.n_released:
+            return NOTHING
+        found = np.concatenate([NOTHING, *(catalogue.new_in(name) for name in self._names_around(catalogue.category))])
+        return np.array([item for item in found.tolist() if self.filling.may_take(item)][:places], np.int32)
 
     # -- sources ---------------------------------------------------------------------------------------------------
 
@@ -144,30 +173,221 @@ class Asking:
         return self.surface.sources or [Source(model=name) for name in self.serving.models]
 
     def _ask_sources(self) -> None:
-        """The models' own answers; what they fall back to themselves is held until all sources were asked."""
+        """The models' own answers; what they fall back to themselves is held until all were asked."""
         if self.surface.merge == "interleave" and len(self._sources) > 1:
-            own = [self._own(self._ask(source, source.budget, self.filling.allowed)) for source in self._sources]
-            in_turn = chain.from_iterable(zip_longest(*(range(len(found)) for found in own)))
-            del in_turn
-            self._take(_interleave(own))
+            self._take_in_turn([self._own(self._ask_for_budget(source)) for source in self._sources])
         for source in self._sources:
-            self._fill_from(source)
+            self._fill_from(source, self._seen_as(source))
 
-    def _fill_from(self, source: Source, **changes: int | None) -> None:
-        """Take a source's answers until the list is full or the source has no more of its own.
+    def _fill_from(self, source: Source, seen_as: int | None, instead: Instead | None = None) -> None:
+        """Take a source's own answers until the list is full or the source has no more.
 
-        First it is asked under the rules' own mask, which is shared and often None: the fastest search. Only if too
-        many of its answers could not be taken is it asked again, without them.
+        It is asked first under the rules' own mask, which is shared and often None: the fastest search. Only if too
+        many of its answers could not be taken is it asked again, without these and what has no room left.
         """
-        filling, narrowed = self.filling, len(self.filling.gone) > MAX_EXCLUDED
+        filling, narrowed = self.filling, len(self.filling.gone) > MAX_LEFT_OUT
         while filling.missing > 0:
             wanted = filling.missing + (0 if narrowed else len(filling.gone))
             if filling.caps or self.serving.catalogue.boosted:
                 wanted = max(wanted, source.budget)
-            found = self._ask(source, wanted, filling.open() if narrowed else filling.allowed, **changes)
+            mask = filling.open() if narrowed else filling.allowed
+            found = self._ask(source, wanted, mask, seen_as, instead)
             own = self._own(found)
-            taken = self._take(own)
-            if len(own) < min(wanted, len(found)) or len(found) < wanted or (narrowed and not taken):
+            taken = filling.take(own if instead is None else instead.label(own))
+            if len(own) < wanted or (narrowed and not taken):
                 return
             narrowed = True
-""" 
+
+    def _ask_for_budget(self, source: Source) -> Candidates:
+        return self._ask(source, source.budget, self.filling.allowed, self._seen_as(source))
+
+    def _take_in_turn(self, lists: Sequence[Candidates]) -> None:
+        """One item of each list in turn, the first list first; an item of several lists counts where it comes first."""
+        for turn in zip_longest(*(_rows(found) for found in lists)):
+            for row in turn:
+                if row is not None:
+                    self.filling.take(row)
+
+    def _ask(
+        self, source: Source, wanted: int, allowed: Mask | None, seen_as: int | None, instead: Instead | None = None
+    ) -> Candidates:
+        """A model's candidates, boosted; none where it cannot answer."""
+        name = source.model or next(iter(self.serving.models))
+        model, n_items = self.serving.models[name]
+        item = self.item if instead is None else instead.item
+        if item is not None and not 0 <= item < n_items:
+            return NO_CANDIDATES
+        request = self._request(source, item, n_items, wanted, allowed, seen_as)
+        try:
+            found = model.candidates(request)
+        except Exception:  # one broken model must not take the page down
+            log.exception("model %s of release %s failed", name, self.serving.release.name)
+            self.on_failure(name)
+            return NO_CANDIDATES
+        if _unexplained(found) and isinstance(model, Explainer):
+            self._asked.update(dict.fromkeys(found.source, (model, request)))
+        return self._boosted(found)
+
+    def _request(
+        self, source: Source, item: int | None, n_items: int, wanted: int, allowed: Mask | None, seen_as: int | None
+    ) -> Request:
+        """The question in the numbers of a model that knows the first `n_items` items."""
+        past = self.who.history
+        known = past.items < n_items
+        if not known.all():
+            past = History(past.items[known], past.interactions[known], past.times[known])
+        domains = self.question.filters.domain
+        return Request(
+            k=min(wanted, n_items),
+            user=self.who.number,
+            item=item,
+            seen_as=seen_as,
+            want=self._code(source.want) if self.want is None else self.want,
+            history=past,
+            basket=np.array([item for item in self.basket if item < n_items], np.int32),
+            domain=domains[0] if len(domains) == 1 else None,
+            allowed=None if allowed is None else allowed[:n_items],
+        )
+
+    def _boosted(self, found: Candidates) -> Candidates:
+        """Candidates by boosted score; a boost above 1 lifts negative scores, too."""
+        if not self.serving.catalogue.boosted or len(found) == 0:
+            return found
+        boost = self.serving.catalogue.boost[found.items]
+        scores = np.where(found.scores > 0, found.scores * boost, found.scores / boost)
+        return _reordered(found, scores, np.argsort(-scores, kind="stable"))
+
+    def _own(self, found: Candidates) -> Candidates:
+        """What a model found itself; what it fell back to, named `model/step`, is held."""
+        own = np.array(["/" not in by for by in found.source], bool)
+        if own.all():
+            return found
+        self._held.append(_reordered(found, found.scores, np.flatnonzero(~own)))
+        return _reordered(found, found.scores, np.flatnonzero(own))
+
+    # -- fallbacks -------------------------------------------------------------------------------------------------
+
+    def _fall_back(self) -> None:
+        """What the models fell back to themselves, then the surface's steps, until the list is full."""
+        steps = {
+            "other-type": self._other_types,
+            "seller": self._popular_with_seller,
+            "category": self._popular_in_category,
+            "popular": self._popular,
+        }
+        for step in [self._take_held, *(steps[name] for name in self.surface.fallback)]:
+            if self.filling.missing <= 0:
+                return
+            before = len(self.filling.picks)
+            step()
+            if len(self.filling.picks) > before:
+                self.helped_by = self.filling.picks[-1].source
+
+    def _take_held(self) -> None:
+        for found in self._held:
+            self.filling.take(found)
+
+    def _other_types(self) -> None:
+        """The same sources, asked as if what stands for the asker had been seen otherwise."""
+        for item, did in self._around():
+            for source in self._sources:
+                for code, name in enumerate(self.serving.release.interactions.names):
+                    if code != did and self.filling.missing > 0:
+                        self._fill_from(source, code, Instead(item, did, name))
+
+    def _popular_with_seller(self) -> None:
+        for seller in self._names_around(self.serving.catalogue.seller):
+            order = self.serving.release.popular(self._popular_want, seller=seller)
+            self.filling.take_in_order(order, "seller-popularity", Reason("seller", note=seller))
+
+    def _popular_in_category(self) -> None:
+        """Popular in the category, new there, popular in the categories above."""
+        for category in self._names_around(self.serving.catalogue.category):
+            for path in _and_above(category):
+                order = self.serving.release.popular(self._popular_want, category=path)
+                reason = Reason("category", note=path)
+                self.filling.take_in_order(order, "category-popularity", reason)
+                self.filling.take_in_order(self.serving.catalogue.new_in(path), "new-in-category", reason)
+
+    def _popular(self) -> None:
+        """All items, popular ones first, new ones last: the list is full if the rules leave enough of them."""
+        catalogue = self.serving.catalogue
+        order = self.serving.release.popular(self._popular_want)
+        self.filling.take_in_order(order, "recent-popularity", Reason("popular"))
+        new = np.arange(len(catalogue) - 1, catalogue.n_released - 1, -1, dtype=np.int32)
+        self.filling.take_in_order(new, "new", Reason("rule", note="new in this shop"))
+
+    # -- small things ----------------------------------------------------------------------------------------------
+
+    @property
+    def _popular_want(self) -> int:
+        return self.serving.default_want if self.want is None else self.want
+
+    def _code(self, interaction: str | None) -> int | None:
+        return None if interaction is None else self.serving.release.interactions.code(interaction)
+
+    def _seen_as(self, source: Source) -> int | None:
+        return self._code(self.question.seen_as or source.seen_as)
+
+    def _around(self) -> list[tuple[int, int]]:
+        """What stands for the asker, with what was done: the item, else the basket, else the last actions."""
+        if self.item is not None:
+            return [(self.item, self._code(self.question.seen_as) or 0)] if self.item >= 0 else []
+        if self.basket:
+            return [(item, self.serving.release.interactions.intents[0]) for item in self.basket[: -LOOK_BACK - 1 : -1]]
+        past = self.who.history.last(LOOK_BACK)
+        return list(zip(past.items[::-1].tolist(), past.interactions[::-1].tolist(), strict=True))
+
+    def _names_around(self, column: Coded) -> list[str]:
+        """The categories (or sellers) of what stands for the asker."""
+        return list(dict.fromkeys(name for name in (column[item] for item, _ in self._around()) if name))
+
+    def _explained(self, pick: Pick) -> Pick:
+        """A pick with a reason; the model is asked where its candidates carried no evidence."""
+        if pick.reason is not None:
+            return pick
+        if pick.source in self._asked and "/" not in pick.source:
+            model, request = self._asked[pick.source]
+            if reasons := model.explain(request, pick.item):
+                return pick._replace(reason=reasons[0])
+        return pick._replace(reason=usual_reason(pick.source))
+
+
+def _at_the_edge(pick: Pick, serving: Serving) -> AnsweredItem:
+    """A pick in the shop's own ids, with its reasons in words."""
+    catalogue = serving.catalogue
+    reasons = [] if pick.reason is None else [sentence(pick.reason, catalogue, serving.release.interactions)]
+    if catalogue.boosted and catalogue.boost[pick.item] != 1:
+        reasons.append("boosted by the shop" if catalogue.boost[pick.item] > 1 else "held back by the shop")
+    score = pick.score if math.isfinite(pick.score) else 0.0
+    return AnsweredItem(catalogue.id(pick.item), score, pick.source, reasons, catalogue.title(pick.item))
+
+
+def _surface(name: str, serving: Serving) -> Surface:
+    if name not in serving.surfaces:
+        near = difflib.get_close_matches(name, serving.surfaces, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(serving.surfaces)}"
+        raise InputError(f"unknown surface {name!r}; {hint}")
+    return serving.surfaces[name]
+
+
+def _unexplained(found: Candidates) -> bool:
+    return found.evidence is None or bool((found.evidence.because < 0).any())
+
+
+def _reordered(found: Candidates, scores: Scores, rows: NDArray[np.intp]) -> Candidates:
+    """Some rows of an answer, in a new order and with new scores."""
+    evidence = found.evidence
+    if evidence is not None:
+        evidence = Evidence(evidence.because[rows], evidence.seen_as[rows], evidence.want[rows])
+    return Candidates(found.items[rows], scores[rows], [found.source[row] for row in rows.tolist()], evidence)
+
+
+def _rows(found: Candidates) -> Iterator[Candidates]:
+    return (_reordered(found, found.scores, np.array([row])) for row in range(len(found)))
+
+
+def _and_above(path: str) -> list[str]:
+    """`a/b/c` -> `a/b/c`, `a/b`, `a`."""
+    parts = path.split("/")
+    return ["/".join(parts[:depth]) for depth in range(len(parts), 0, -1)]

@@ -19,6 +19,7 @@ from endcap.serve.state import LiveState
 from endcap.shop import Vocabulary
 
 UNKNOWN = -1
+EVERY_SURFACE = "*"
 MAX_CACHED_MASKS = 64
 TEXTS = ("category", "brand", "seller", "domain")
 
@@ -39,7 +40,7 @@ class Overlay:
     def put(self, item: int, value: float | None) -> None:
         """Lay a value over an item's; None takes it back."""
         if value is None:
-            value = self._released[item] if item < len(self._released) else self._unknown  # type: ignore[assignment]
+            value = self._released[item] if item < len(self._released) else self._unknown
         self.now[item] = value
 
 
@@ -105,6 +106,8 @@ class LiveCatalogue:
             "boost": Overlay(np.ones(n, np.float32), 1.0),
         }
         self._live: dict[int, ItemUpdate] = {}
+        self._pinned: dict[int, list[str]] = {}
+        self._never_together: dict[int, list[str]] = {}
         self._rivals: dict[int, set[int]] = {}
         self._version = 0
         self._masks: dict[tuple[Rules, bool], Mask | None] = {}
@@ -171,11 +174,10 @@ class LiveCatalogue:
         """What a surface's rules and a request's filters allow together, (n_items,); None allows all. Do not write."""
         return both(self._mask(surface, True), self._mask(filters, False))
 
-    def pins(self, surface: str, rules: Rules) -> list[int]:
-        """Items that come first on a surface: those of its rules, then those pinned live."""
-        where = {item: _given(update.pinned) for item, update in list(self._live.items())}
-        live = [item for item, on in where.items() if on is True or (on and surface in on)]
-        return list(dict.fromkeys([*self.numbers(rules.pins), *live]))
+    def pins(self, surface: str, *rules: Rules) -> list[int]:
+        """Items that come first on a surface: those that the rules name, then those pinned live."""
+        live = [item for item, on in list(self._pinned.items()) if surface in on or EVERY_SURFACE in on]
+        return list(dict.fromkeys([*(item for each in rules for item in self.numbers(each.pins)), *live]))
 
     def rivals(self, items: Iterable[int]) -> set[int]:
         """Items never shown beside any of these."""
@@ -208,7 +210,7 @@ class LiveCatalogue:
             self._announce([update.item for update in changes if self.number(update.item) < 0])
             for update in changes:
                 self._put(self.number(update.item), update)
-            self._rivals = self._never_together()
+            self._rivals = self._pairs()
             self.boosted = bool((self.boost != 1).any())
             self._masks = {}
             self._version = max(version, self._version)
@@ -229,16 +231,32 @@ class LiveCatalogue:
             column.put(item, _given(getattr(update, name)))
         for name, text in self._texts.items():
             text.put(item, _given(getattr(update, name)))
+        _keep(self._pinned, item, _surfaces(update.pinned))
+        _keep(self._never_together, item, _given(update.never_together) or [])
         self._live[item] = update
 
-    def _never_together(self) -> dict[int, set[int]]:
-        """Pairs of all live items, both ways round."""
+    def _pairs(self) -> dict[int, set[int]]:
+        """Rivals both ways round; a partner that is not known yet joins when it is announced."""
         rivals: dict[int, set[int]] = {}
-        for item, update in self._live.items():
-            for partner in self.numbers(_given(update.never_together) or ()):
+        for item, partners in self._never_together.items():
+            for partner in self.numbers(partners):
                 rivals.setdefault(item, set()).add(partner)
                 rivals.setdefault(partner, set()).add(item)
         return rivals
+
+
+def _keep(by_item: dict[int, list[str]], item: int, names: list[str]) -> None:
+    """Only items that have names stay, so that the few that do are found without looking at all."""
+    if names:
+        by_item[item] = names
+    else:
+        by_item.pop(item, None)
+
+
+def _surfaces(pinned: bool | list[str] | UnsetType | None) -> list[str]:
+    if isinstance(pinned, list):
+        return pinned
+    return [EVERY_SURFACE] if pinned is True else []
 
 
 def _given(value: T | UnsetType | None) -> T | None:
@@ -259,5 +277,3 @@ def _in_stock(table: pa.Table) -> Mask:
     if "in_stock" not in table.column_names or pa.types.is_null(table["in_stock"].type):
         return np.ones(len(table), bool)
     return np.array(pc.fill_null(table["in_stock"].cast(pa.bool_()), True), bool)
-
-

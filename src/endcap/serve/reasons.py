@@ -13,8 +13,8 @@ MAY = {"click": "click", "favourite": "favourite", "cart": "cart", "purchase": "
 def sentence(reason: Reason, catalogue: LiveCatalogue, interactions: Interactions) -> str:
     """One reason in words, items by their titles."""
     if reason.kind == "because" and reason.item is not None:
-        item = catalogue.name(reason.item)
-        return f"because you {_did(reason.seen_as, interactions)} {item}, you may want to {_may(reason.want, interactions)} this"
+        did, may = _verb(reason.seen_as, interactions, DID), _verb(reason.want, interactions, MAY)
+        return f"because you {did or 'saw'} {catalogue.name(reason.item)}, you may want to {may or 'see'} this"
     if reason.kind == "category":
         return f"popular in {reason.note}" if reason.note else "popular in this category"
     if reason.kind == "seller":
@@ -24,15 +24,18 @@ def sentence(reason: Reason, catalogue: LiveCatalogue, interactions: Interaction
     return reason.note or reason.kind
 
 
-def _did(code: int | None, interactions: Interactions) -> str:
-    if code is None or not 0 <= code < len(interactions):
-        return "looked at"
-    name = interactions.name(code)
-    return DID.get(name, f"did {name} with")
+def usual_reason(source: str) -> Reason:
+    """What can be said where a model names no evidence: its source's last word tells the step."""
+    step = source.rpartition("/")[2]
+    for kind in ("category", "seller", "popular"):
+        if kind in step:
+            return Reason(kind)
+    return Reason("relation", note=f"recommended by {source}")
 
 
-def _may(code: int | None, interactions: Interactions) -> str:
+def _verb(code: int | None, interactions: Interactions, verbs: dict[str, str]) -> str:
+    """An interaction as a verb; a shop's own interactions are verbs as they stand."""
     if code is None or not 0 <= code < len(interactions):
-        return "see"
+        return ""
     name = interactions.name(code)
-    return MAY.get(name, f"{name}")
+    return verbs.get(name, name)

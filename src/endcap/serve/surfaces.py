@@ -76,8 +76,13 @@ def read_surfaces(path: Path | None) -> dict[str, Surface]:
         raise InputError(f"{path}: {error}") from None
     declared = values.pop("surface", {})
     if values or not isinstance(declared, dict):
-        raise InputError(f"{path}: only tables named [surface.NAME] belong here, found {', '.join(values) or 'surface'}")
-    return {**DEFAULT_SURFACES, **{name: _surface(value, f"{path}: [surface.{name}]") for name, value in declared.items()}}
+        raise InputError(
+            f"{path}: only tables named [surface.NAME] belong here, found {', '.join(values) or 'surface'}"
+        )
+    return {
+        **DEFAULT_SURFACES,
+        **{name: _surface(value, f"{path}: [surface.{name}]") for name, value in declared.items()},
+    }
 
 
 def check_surfaces(surfaces: Mapping[str, Surface], models: Collection[str], interactions: Interactions) -> None:

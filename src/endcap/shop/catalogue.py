@@ -68,7 +68,9 @@ def folded_attribute(kept: ir.Table, name: str) -> ir.Table:
     return values.mutate(place=place).filter(ibis._.place == 0).select("item", name)
 
 
-def catalogue(items: ir.Table, described: ir.Table | None, folded: Sequence[ir.Table], old: ir.Table | None) -> ir.Table:
+def catalogue(
+    items: ir.Table, described: ir.Table | None, folded: Sequence[ir.Table], old: ir.Table | None
+) -> ir.Table:
     """One row per item: what the items files say, else the events, else what was known before.
 
     Args:

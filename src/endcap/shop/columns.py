@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,19 +21,10 @@ FOLDED = ("title", "category", "brand", "seller", "price", "domain")  # attribut
 VECTOR_PREFIX = "vector_"
 
 SYNONYMS = {
-    "user": ("user_id", "userid", "visitorid", "visitor_id", "customer_id", "customerid", "customer", "uid", "member_id"),
-    "item": (
-        ("item_id", "itemid", "product_id", "productid", "product", "sku", "sku_id", "stockcode", "asin", "article_id")
-    ),
-    "interaction": ("event", "event_type", "eventtype", "action", "action_type", "type", "behavior", "behaviour"),
-    "time": ("timestamp", "ts", "event_time", "eventtime", "datetime", "date", "created_at", "invoicedate", "occurred_at"),
-    "session": ("session_id", "sessionid", "user_session", "visit_id"),
-    "order": ("order_id", "orderid", "invoice", "invoice_id", "invoiceno", "transaction_id", "transactionid"),
-    "price": ("unit_price", "unitprice"),
-    "title": ("description", "name", "product_name"),
-    "category": ("category_id", "categoryid", "category_code"),
-    "brand": ("brand_id",),
-    "seller": ("seller_id", "shop_id", "merchant_id", "vendor"),
+    "user": "user_id userid visitorid visitor_id customer_id customerid customer uid member_id",
+    "item": "item_id itemid product_id productid product sku sku_id stockcode asin article_id",
+    "interaction": "event event_type eventtype action action_type type behavior behaviour",
+    "time": "timestamp ts event_time eventtime datetime date created_at invoicedate occurred_at",
 }
 
 Pairs = str | Sequence[str] | Mapping[str, str | Sequence[str]] | Iterable[tuple[str, str]]
@@ -86,7 +78,7 @@ def choose_event_columns(
     """Settle which columns of an event file are taken, mapped or by their canonical names.
 
     Raises:
-        InputError: for a mapping that names no such column or an unknown canonical one, or if a required one is missing.
+        InputError: for a mapping that names no such column or none of ours, or if a required one is missing.
     """
     chosen = _choose(found, pairs, {*EVENT_COLUMNS, *FOLDED}, where, "--columns")
     needed = [name for name in REQUIRED if interaction_needed or name != "interaction"]
@@ -106,10 +98,13 @@ def choose_item_columns(found: Sequence[str], pairs: Sequence[tuple[str, str]], 
     return chosen
 
 
-def _choose(
-    found: Sequence[str], pairs: Sequence[tuple[str, str]], known: set[str], where: str, option: str
-) -> Chosen:
-    twice = sorted({name for name in found if list(found).count(name) > 1})
+def names_of_interest(pairs: Sequence[tuple[str, str]], canonical: Sequence[str]) -> list[str]:
+    """Source columns that would be taken if they occur."""
+    return list(dict.fromkeys([*(theirs for theirs, _ in pairs), *canonical]))
+
+
+def _choose(found: Sequence[str], pairs: Sequence[tuple[str, str]], known: set[str], where: str, option: str) -> Chosen:
+    twice = sorted(name for name, n in Counter(found).items() if n > 1 and name)
     if twice:
         raise InputError(f"{where}: the column {twice[0]!r} stands twice in the header; rename one of them")
     theirs_of: dict[str, str] = {}
@@ -128,7 +123,16 @@ def _choose(
         if name in known and name not in mapped:
             theirs_of.setdefault(name, name)
     unused = tuple(name for name in found if name not in theirs_of.values())
+    _check_capitals(found, theirs_of, where)
     return Chosen(theirs_of, unused)
+
+
+def _check_capitals(found: Sequence[str], theirs_of: Mapping[str, str], where: str) -> None:
+    """Engines do not tell apart names that differ in capitals only."""
+    for taken in theirs_of.values():
+        twins = [name for name in found if name != taken and name.lower() == taken.lower()]
+        if twins:
+            raise InputError(f"{where}: the columns {twins[0]!r} and {taken!r} differ in capitals only; rename one of them")
 
 
 def _check_required(chosen: Chosen, needed: Sequence[str], found: Sequence[str], where: str, option: str) -> None:
@@ -151,7 +155,7 @@ def suggest(missing: Sequence[str], found: Sequence[str]) -> str:
     by_lower = {name.lower(): name for name in reversed(found)}
     pairs = []
     for ours in missing:
-        near = next((by_lower[name] for name in SYNONYMS.get(ours, ()) if name in by_lower), None)
+        near = next((by_lower[name] for name in SYNONYMS.get(ours, "").split() if name in by_lower), None)
         if near is not None:
             pairs.append(f"{near}={ours}")
     return ",".join(pairs)

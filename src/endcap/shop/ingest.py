@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ import pyarrow.parquet as pq
 
 from endcap.errors import InputError
 from endcap.progress import progress
-from endcap.shop.intake import Intake
+from endcap.shop.columns import EVENT_COLUMNS, ITEM_COLUMNS, names_of_interest
+from endcap.shop.intake import REJECTED_SCHEMA, Intake
 from endcap.shop.options import make_options
 from endcap.shop.report import IngestReport
 from endcap.shop.shop import Shop
@@ -27,7 +30,9 @@ from endcap.shop.storage import (
     is_shop,
     make_shop,
     only_writer,
+    read_parts,
     write_generation,
+    write_parquet,
 )
 
 STAGING = ".staging."
@@ -55,9 +60,10 @@ def ingest(
     """
     settings = make_options(**options)
     shop = Path(shop)
-    event_sources, item_sources = find_sources(events), find_sources(items)
-    if not event_sources and not item_sources:
-        raise InputError("nothing to ingest: name event files, or an items file with --items")
+    event_sources = find_sources(events, settings.delimiter, names_of_interest(settings.columns, EVENT_COLUMNS))
+    item_sources = find_sources(items, settings.delimiter, names_of_interest(settings.item_columns, ITEM_COLUMNS))
+    if not event_sources and not (item_sources and is_shop(shop)):
+        raise InputError("nothing to ingest: name event files, or for a shop that exists an items file with --items")
     with only_writer(shop), tempfile.TemporaryDirectory(prefix=STAGING, dir=shop) as staging:
         old = current_generation(shop) if is_shop(shop) else None
         intake = Intake(settings, old, Path(staging))
@@ -87,12 +93,11 @@ def shop_from_tables(events: Any, items: Any = None, **options: Any) -> Shop:
         intake.number()
         tables = list(intake.events())
         users, catalogue = intake.users(), intake.items()
-        if not tables:
-            raise InputError("events: the table has no rows")
         shop = make_shop(pa.concat_tables(tables), users, catalogue, intake.interactions)
     finally:
         intake.close()
-    return shop
+    intake.report.users, intake.report.items = shop.n_users, shop.n_items
+    return replace(shop, report=intake.report)
 
 
 def _unknown(sources: Sequence[Source], old: Generation | None, report: IngestReport) -> list[Source]:
@@ -123,7 +128,7 @@ def _judge(intake: Intake, rejected: str | Path | None) -> None:
         intake.judge()
     finally:
         if rejected is not None:
-            pq.write_table(intake.rejected(), rejected)
+            write_parquet(Path(rejected), intake.rejected(), REJECTED_SCHEMA)
 
 
 def _changes(intake: Intake) -> bool:
@@ -134,7 +139,7 @@ def _changes(intake: Intake) -> bool:
     if intake.item_tables and not intake.items().equals(pq.read_table(old.folder / ITEMS)):
         return True
     intake.report.changed = False
-    for name, value in old.manifest["about"].items():
+    for name, value in old.about.items():
         setattr(intake.report, name, value)
     return False
 
@@ -154,26 +159,14 @@ def _store(intake: Intake, shop: Path, events: Sequence[Source], items: Sequence
         users, catalogue = intake.users(), intake.items()
         pq.write_table(users, folder / USERS)
         pq.write_table(catalogue, folder / ITEMS)
-        n_events = _write_events(intake, folder / EVENTS)
-        earlier = [pq.read_table(old.folder / REJECTED)] if old else []
-        pq.write_table(pa.concat_tables([*earlier, intake.rejected()]), folder / REJECTED)
+        n_events = write_parquet(folder / EVENTS, intake.events())
+        earlier = read_parts(old.folder / REJECTED) if old else ()
+        write_parquet(folder / REJECTED, itertools.chain(earlier, intake.rejected()), REJECTED_SCHEMA)
         report.users, report.items = users.num_rows, catalogue.num_rows
         manifest["counts"] = {"events": n_events, "users": report.users, "items": report.items}
         manifest["about"] = {name: getattr(report, name) for name in ABOUT_THE_SHOP}
 
     write_generation(shop, manifest, fill)
-
-
-def _write_events(intake: Intake, path: Path) -> int:
-    writer, rows = None, 0
-    for table in intake.events():
-        writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
-        writer.write_table(table)
-        rows += table.num_rows
-    if writer is None:
-        raise InputError("no event row is left to ingest")
-    writer.close()
-    return rows
 
 
 def _describe_sources(events: Sequence[Source], items: Sequence[Source]) -> list[dict[str, Any]]:

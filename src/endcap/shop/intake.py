@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import duckdb
 import ibis
 import ibis.expr.types as ir
 import numpy as np
@@ -12,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
-from numpy.typing import NDArray
 
 from endcap.errors import InputError
 from endcap.shop.catalogue import (
@@ -30,15 +31,17 @@ from endcap.shop.normalise import (
     DUPLICATE_EVENT,
     NOT_BAD,
     EventRules,
-    event_rows,
+    event_cells,
     interaction_codes,
-    item_rows,
+    item_cells,
+    judge_events,
+    judge_items,
 )
 from endcap.shop.options import DEFAULT_GAP, IngestOptions
 from endcap.shop.report import IngestReport
 from endcap.shop.sessions import in_order
 from endcap.shop.shop import duration
-from endcap.shop.sources import Source
+from endcap.shop.sources import Source, TextSource
 from endcap.shop.storage import EVENTS, ITEMS, USERS, Generation
 
 MEMORY_LIMIT = "2GB"
@@ -48,7 +51,10 @@ EXAMPLE_CHARACTERS = 120
 STAGED_EVENTS = "staged_events"
 # Optional columns of events as they are stored; `session` of the source is the text `session_id`.
 OPTIONAL = ("session_id", *(name for name in EVENT_COLUMNS[4:] if name != "session"))
-REJECTED_SCHEMA = pa.schema([("source", pa.string()), ("line", pa.int64()), ("reason", pa.string()), ("raw", pa.string())])
+REFUSED = ("source", "line", "reason", "raw")
+REJECTED_SCHEMA = pa.schema(
+    [("source", pa.string()), ("line", pa.int64()), ("reason", pa.string()), ("raw", pa.string())]
+)
 
 
 class Intake:
@@ -90,11 +96,8 @@ class Intake:
         chosen = choose_event_columns(
             source.columns, self.options.columns, source.name, interaction_needed=needs_interaction
         )
-        rows = event_rows(self._open(source, chosen), chosen, self.rules, len(self.names))
-        if self.taken:
-            self.con.insert(STAGED_EVENTS, rows)
-        else:
-            self.con.create_table(STAGED_EVENTS, rows)
+        cells = event_cells(self._open(source, chosen), chosen, self.rules, len(self.names))
+        self._stage(STAGED_EVENTS, source, judge_events(self._apart(cells), self.rules))
         self.taken |= set(chosen.theirs)
         self.names.append(source.name)
 
@@ -105,9 +108,9 @@ class Intake:
             InputError: if its columns do not fit.
         """
         chosen = choose_item_columns(source.columns, self.options.item_columns, source.name)
-        rows = item_rows(self._open(source, chosen), chosen, len(self.names))
+        cells = item_cells(self._open(source, chosen), chosen, len(self.names))
         # One table per file: they may have different vector columns.
-        self.item_tables.append(self.con.create_table(f"staged_items_{len(self.names)}", rows))
+        self.item_tables.append(self._stage(f"staged_items_{len(self.names)}", source, judge_items(self._apart(cells))))
         self.described_by |= {ours for ours in chosen.theirs if ours != "item"}
         self.names.append(source.name)
 
@@ -115,6 +118,22 @@ class Intake:
         unused = [name for name in chosen.unused if name not in self.report.unused_columns]
         self.report.unused_columns.extend(unused)
         return source.table(self.con, list(dict.fromkeys(chosen.theirs.values())))
+
+    def _apart(self, cells: ir.Table) -> ir.Table:
+        """The same behind a view, so that the engine reads a cell once however often it is judged."""
+        return self.con.create_view("cells", cells, overwrite=True)
+
+    def _stage(self, name: str, source: Source, rows: ir.Table) -> ir.Table:
+        try:
+            if name == STAGED_EVENTS and self.taken:
+                self.con.insert(name, rows)
+            else:
+                self.con.create_table(name, rows)
+        except duckdb.Error as error:
+            if isinstance(source, TextSource) and source.error is not None:
+                raise source.error from None
+            raise InputError(f"{source.name}: cannot be read ({str(error).splitlines()[0]})") from None
+        return self.con.table(name)
 
     # -- judging ---------------------------------------------------------------------------------------------------
 
@@ -124,21 +143,22 @@ class Intake:
         Raises:
             InputError: if more than the set share of event rows, or of item rows, is bad.
         """
+        report = self.report
         if self.taken:
             self._find_duplicates()
-            reasons = self._reasons([self.staged], self.duplicates)
-            self.report.rows_kept = reasons.pop(None, 0)
-            self.report.reasons = reasons
-            self.report.rows_rejected = sum(reasons.values())
-            self.report.rows_read = self.report.rows_kept + self.report.rows_rejected
-            self._check_share(reasons, self.report.rows_read, "event")
+            report.rows_kept, report.reasons = self._verdict([self.staged], self.duplicates)
+            report.rows_rejected = sum(report.reasons.values())
+            report.rows_read = report.rows_kept + report.rows_rejected
+            self._check_share(report.reasons, report.rows_read, "event", self._refused_events())
+            if report.rows_kept == 0 and self.old is None:
+                raise InputError(
+                    f"{', '.join(self.names)}: no event row is left to ingest, of {report.rows_read:,} read"
+                )
         if self.item_tables:
-            reasons = self._reasons(self.item_tables, None)
-            self.report.items_read = sum(reasons.values())
-            reasons.pop(None, 0)
-            self.report.item_reasons = reasons
-            self.report.items_rejected = sum(reasons.values())
-            self._check_share(reasons, self.report.items_read, "item")
+            kept, report.item_reasons = self._verdict(self.item_tables, None)
+            report.items_rejected = sum(report.item_reasons.values())
+            report.items_read = kept + report.items_rejected
+            self._check_share(report.item_reasons, report.items_read, "item", self._refused_items())
 
     @property
     def staged(self) -> ir.Table:
@@ -163,7 +183,7 @@ class Intake:
                 rows = rows.anti_join(parts[0], ["source", "line"])
             parts.append(rows.mutate(reason=ibis.literal(DUPLICATE)))
         if parts:
-            self.duplicates = self.con.create_table("duplicates", ibis.union(*parts) if len(parts) > 1 else parts[0])
+            self.duplicates = self.con.create_table("duplicates", _union(parts))
 
     def _old_event_ids(self) -> ir.Table | None:
         events = self._old_events()
@@ -175,57 +195,71 @@ class Intake:
         if events is None:
             return None
         users, items = self._old_ids(USERS, "user"), self._old_ids(ITEMS, "item")
+        assert users is not None
+        assert items is not None
         named = events.left_join(users.select(user="number", user_id="id"), "user")
         named = named.left_join(items.select(item="number", item_id="id"), "item")
         named = named.mutate(user=named.user_id, item=named.item_id)
-        return named.select(
-            *(name if name in named.columns else _null_like(self.staged, name).name(name) for name in columns)
-        )
+        return named.select(*(_column(named, name) for name in columns))
 
-    def _reasons(self, tables: Sequence[ir.Table], duplicates: ir.Table | None) -> dict[str | None, int]:
-        """Rows for each reason, most frequent first; the good ones under None."""
-        counts: dict[str | None, int] = {}
+    def _verdict(self, tables: Sequence[ir.Table], duplicates: ir.Table | None) -> tuple[int, dict[str, int]]:
+        """How many rows are good, and how many are refused for each reason, most frequent first."""
+        counts: Counter[str | None] = Counter()
         for table in tables:
-            found = self.con.to_pyarrow(table.group_by("reason").agg(n=ibis._.count()))
-            for reason, n in zip(found["reason"].to_pylist(), found["n"].to_pylist(), strict=True):
-                counts[reason] = counts.get(reason, 0) + n
+            counts.update(self._count_by_reason(table))
         if duplicates is not None:
-            found = self.con.to_pyarrow(duplicates.group_by("reason").agg(n=ibis._.count()))
-            for reason, n in zip(found["reason"].to_pylist(), found["n"].to_pylist(), strict=True):
-                counts[reason] = n
-                counts[None] -= n
-        return dict(sorted(counts.items(), key=lambda pair: (-pair[1], str(pair[0]))))
+            twice = self._count_by_reason(duplicates)
+            counts[None] -= sum(twice.values())
+            counts.update(twice)
+        good = counts.pop(None, 0)
+        refused = {str(reason): n for reason, n in counts.items()}
+        return good, dict(sorted(refused.items(), key=lambda pair: (-pair[1], pair[0])))
 
-    def _check_share(self, reasons: Mapping[str | None, int], read: int, what: str) -> None:
+    def _count_by_reason(self, table: ir.Table) -> dict[str | None, int]:
+        found = self.con.to_pyarrow(table.group_by("reason").agg(n=ibis._.count()))
+        return dict(zip(found["reason"].to_pylist(), found["n"].to_pylist(), strict=True))
+
+    def _check_share(self, reasons: Mapping[str, int], read: int, what: str, refused: ir.Table) -> None:
         bad = {reason: n for reason, n in reasons.items() if reason not in NOT_BAD}
         share = sum(bad.values()) / read if read else 0.0
         if share <= self.options.max_rejected:
             return
-        rejected = self.rejected()
-        examples = []
-        for reason, n in list(bad.items())[:3]:
-            first = rejected.filter(pc.equal(rejected["reason"], reason)).slice(0, 1).to_pylist()[0]
-            raw = " ".join((first["raw"] or "").split())[:EXAMPLE_CHARACTERS]
-            examples.append(f"{n:,} x {reason} (e.g. {first['source']} line {first['line']}: {raw})")
+        examples = [f"{n:,} x {reason} (e.g. {self._example(refused, reason)})" for reason, n in list(bad.items())[:3]]
         raise InputError(
             f"{share:.1%} of the {what} rows are bad, more than --max-rejected {self.options.max_rejected:g}: "
             f"{'; '.join(examples)}. Nothing was ingested; see all of them with --rejected FILE.parquet"
         )
 
-    def rejected(self) -> pa.Table:
-        """The rows refused this time: source, line, reason, raw; by source and line."""
-        parts = [table.filter(table.reason.notnull()) for table in self.item_tables]
-        if self.taken:
-            parts.append(self.staged.filter(self.staged.reason.notnull()))
-        parts = [part.select("source", "line", "reason", "raw") for part in parts]
-        if self.duplicates is not None:
-            twice = self.duplicates.inner_join(self.staged.drop("reason", "raw"), ["source", "line"])
-            parts.append(twice.select("source", "line", "reason", raw=_said(twice)))
-        if not parts:
-            return REJECTED_SCHEMA.empty_table()
-        found = self.con.to_pyarrow(_union(parts).order_by(["source", "line"]))
-        names = pa.array(self.names, pa.string()).take(found["source"].combine_chunks())
-        return found.set_column(0, "source", names).cast(REJECTED_SCHEMA)
+    def _example(self, refused: ir.Table, reason: str) -> str:
+        first = refused.filter(refused.reason == reason).order_by(["source", "line"]).limit(1)
+        row = self.con.to_pyarrow(first).to_pylist()[0]
+        raw = " ".join((row["raw"] or "").split())[:EXAMPLE_CHARACTERS]
+        return f"{self.names[row['source']]} line {row['line']}: {raw}"
+
+    def rejected(self) -> Iterator[pa.Table]:
+        """The rows refused this time, in parts: source, line, reason, raw; by source and line."""
+        if not self.names:
+            return
+        names = pa.array(self.names, pa.string())
+        parts = [self._refused_events()] if self.taken else []
+        parts += [self._refused_items()] if self.item_tables else []
+        for batch in self._batches(_union(parts).order_by(["source", "line"])):
+            part = pa.table(batch)
+            yield part.set_column(0, "source", names.take(part["source"].combine_chunks())).cast(REJECTED_SCHEMA)
+
+    def _refused_items(self) -> ir.Table:
+        return _union([table.filter(table.reason.notnull()).select(*REFUSED) for table in self.item_tables])
+
+    def _refused_events(self) -> ir.Table:
+        bad = self.staged.filter(self.staged.reason.notnull()).select(*REFUSED)
+        if self.duplicates is None:
+            return bad
+        twice = self.duplicates.inner_join(self.staged.drop("reason", "raw"), ["source", "line"])
+        return bad.union(twice.select("source", "line", "reason", raw=_said(twice)))
+
+    def _batches(self, expression: ir.Table) -> pa.RecordBatchReader:
+        # Not ibis' to_pyarrow_batches: it asks DuckDB 2 for a method that is gone.
+        return self.con.con.sql(self.con.compile(expression)).fetch_arrow_reader(BATCH_ROWS)
 
     # -- the shop that comes out -----------------------------------------------------------------------------------
 
@@ -275,8 +309,7 @@ class Intake:
         ordered = in_order(whole, duration(self.session_gap), logged="session_id" in optional)
         ordered = ordered.select("user", "item", "interaction", "time", "begins", *optional)
         tally = _Tally(self.report, self.interactions)
-        # Not ibis' to_pyarrow_batches: it asks DuckDB 2 for a method that is gone.
-        for batch in self.con.con.sql(self.con.compile(ordered)).fetch_arrow_reader(BATCH_ROWS):
+        for batch in self._batches(ordered):
             if batch.num_rows:
                 yield tally.pass_on(batch)
 
@@ -295,7 +328,9 @@ class Intake:
         users = self.user_ids.select(user_number="number", user="id")
         items = self.item_ids.select(item_number="number", item="id")
         rows = kept.inner_join(users, "user").left_join(items, "item")
-        optional = [name for name in OPTIONAL if name in self.taken or (name == "session_id" and "session" in self.taken)]
+        optional = [
+            name for name in OPTIONAL if name in self.taken or (name == "session_id" and "session" in self.taken)
+        ]
         return rows.select(
             "interaction",
             "time",
@@ -333,7 +368,9 @@ class Intake:
         if not self.item_tables:
             return None
         names = {name: kind for table in self.item_tables for name, kind in table.schema().items()}
-        same = [table.select(*(_column(table, name, kind) for name, kind in names.items())) for table in self.item_tables]
+        same = [
+            table.select(*(_column(table, name, kind) for name, kind in names.items())) for table in self.item_tables
+        ]
         rows = _union(same)
         attributes = sorted(self.described_by)
         described = described_items(rows.filter(rows.reason.isnull()), attributes)
@@ -360,8 +397,7 @@ class _Tally:
         for code in np.flatnonzero(counts):
             name = self.interactions.name(int(code))
             report.interactions[name] = report.interactions.get(name, 0) + int(counts[code])
-        table = table.set_column(table.column_names.index("begins"), "session", pa.array(session))
-        return table
+        return table.set_column(table.column_names.index("begins"), "session", pa.array(session))
 
 
 def _settle_interactions(options: IngestOptions, old: Generation | None) -> Interactions:
@@ -455,4 +491,4 @@ def _fixed_size(column: pa.ChunkedArray, name: str) -> pa.FixedSizeListArray:
 
 
 def _iso(microseconds: int) -> str:
-    return f"{np.datetime64(microseconds, 'us')}Z"
+    return f"{np.datetime64(microseconds, 'us')}Z".replace(".000000Z", "Z")

@@ -1,6 +1,6 @@
 """Source rows to canonical ones, each with the reason why it is refused or none: Ibis expressions, any engine.
 
-Every rule of what a good row is stands here. An expression never fails on a value: what cannot be read becomes a reason.
+Every rule of what a good row is stands here. No expression fails on a value: what cannot be read becomes a reason.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from endcap.shop.options import IGNORE
 # Columns that readers add to a source's own.
 LINE, MALFORMED = "__line", "__malformed"
 
+SAID = "__said_"  # before the names of source columns that are kept for the quarantine
+
 MAX_ID_BYTES = 512
 RAW_VALUE_CHARACTERS = 200
 ANONYMOUS = "anonymous:"
@@ -29,7 +31,8 @@ IGNORED, DUPLICATE, DUPLICATE_EVENT = "ignored by mapping", "duplicate", "duplic
 NOT_BAD = (IGNORED, DUPLICATE, DUPLICATE_EVENT)  # rejected, and yet no sign of a bad file
 
 CONTROL_CHARACTERS = r"[\x00-\x1f\x7f]"
-MIDNIGHTS = {"seconds": 10**11, "milliseconds": 10**14, "microseconds": 10**17}  # first number of the next unit
+# Seconds, milliseconds, microseconds: how many microseconds one has, and the first number that is no time in it.
+UNITS = ((1_000_000, 10**11), (1_000, 10**14), (1, 10**17))
 
 BOOLEANS = {"true": True, "t": True, "yes": True, "1": True, "false": False, "f": False, "no": False, "0": False}
 
@@ -86,104 +89,125 @@ def interaction_codes(
     return codes, tuple(ignored)
 
 
-def event_rows(table: ir.Table, chosen: Chosen, rules: EventRules, source: int) -> ir.Table:
-    """Canonical event rows of one source: `reason` null for good ones, else `raw` holds what the source said."""
+def event_cells(table: ir.Table, chosen: Chosen, rules: EventRules, source: int) -> ir.Table:
+    """The columns of one event source in canonical form, null where missing or unreadable, to be judged."""
     cell = {ours: table[theirs] for ours, theirs in chosen.theirs.items()}
     texts = {name: _text(cell[name], name) if name in cell else _null("string") for name in (*TEXTS, *FOLDED)}
     numbers = {name: _number(cell[name], name) if name in cell else _null("float64") for name in NUMBERS}
-    item = _id(cell["item"], "item")
     user = _id(cell["user"], "user")
     session = _id(cell["session"], "session") if "session" in cell else _null("string")
     if rules.keep_anonymous:
         user = user.coalesce(ibis.literal(ANONYMOUS) + session)
-    time = _time(cell["time"])
-    said = _text(cell["interaction"], "interaction") if "interaction" in cell else _null("string")
-    code = _code(said, rules)
-    search = (code == SEARCH).fill_null(False)
-    unreadable = reduce(
-        ir.BooleanValue.__or__,
-        (_unreadable(cell[name], numbers[name]) for name in NUMBERS if name in cell),
-        ibis.literal(False),
-    )
-    reason = ibis.cases(
-        (_malformed(table).notnull(), "malformed row"),
-        (said.isin(rules.ignored) if rules.ignored else ibis.literal(False), IGNORED),
-        (user.isnull(), "missing user"),
-        (item.isnull() & ~search, "missing item"),
-        (search & texts["query"].isnull(), "missing query"),
-        (_has_control(user) | _has_control(item), "control character in id"),
-        ((_bytes(user) > MAX_ID_BYTES) | (_bytes(item) > MAX_ID_BYTES).fill_null(False), "id too long"),
-        (time.isnull(), "unparsable time"),
-        (~time.between(rules.first, rules.last), "impossible time"),
-        (code.isnull(), "unknown interaction"),
-        (unreadable, "unparsable number"),
-        ((numbers["price"] < 0).fill_null(False), "negative price"),
-        (((numbers["quantity"] < 0) & (code != RETURN)).fill_null(False), "negative quantity"),
-    )
+    said = _text(cell["interaction"], "interaction") if "interaction" in cell else ibis.literal("").nullif("")
+    unreadable = [_unreadable(cell[name], numbers[name]) for name in NUMBERS if name in cell]
     return table.select(
         source=ibis.literal(source, "int32"),
         line=table[LINE].cast("int64"),
         user=user,
-        item=item,
-        interaction=code,
-        time=time,
+        item=_id(cell["item"], "item"),
+        interaction=_code(said, rules),
+        time=_time(cell["time"]),
         session_id=session,
         **{name: texts[name] for name in (*TEXTS, *FOLDED) if name not in ("session", "price")},
         price=numbers["price"],
-        quantity=numbers["quantity"].abs().cast("float32"),
+        quantity=numbers["quantity"],
         position=numbers["position"].try_cast("int32"),
-        reason=reason,
-        raw=ibis.ifelse(reason.notnull(), _malformed(table).coalesce(_raw(table, chosen)), _null("string")),
+        ignored=said.isin(rules.ignored) if rules.ignored else ibis.literal(False),
+        unreadable=_any(unreadable),
+        malformed=_malformed(table),
+        **_said(table, chosen),
     )
 
 
-def item_rows(table: ir.Table, chosen: Chosen, source: int) -> ir.Table:
-    """Canonical item rows of one source, as `event_rows`; `vector_*` columns come as float32 lists."""
+def judge_events(cells: ir.Table, rules: EventRules) -> ir.Table:
+    """Event cells with `reason`, null for good rows, and `raw`, what the source said, null for good rows."""
+    search = (cells.interaction == SEARCH).fill_null(False)
+    reason = ibis.cases(
+        (cells.malformed.notnull(), "malformed row"),
+        (cells.ignored, IGNORED),
+        (cells.user.isnull(), "missing user"),
+        (cells.item.isnull() & ~search, "missing item"),
+        (search & cells["query"].isnull(), "missing query"),
+        (_has_control(cells.user) | _has_control(cells.item), "control character in id"),
+        (_too_long(cells.user) | _too_long(cells.item), "id too long"),
+        (cells.time.isnull(), "unparsable time"),
+        (~cells.time.between(rules.first, rules.last), "impossible time"),
+        (cells.interaction.isnull(), "unknown interaction"),
+        (cells.unreadable, "unparsable number"),
+        ((cells.price < 0).fill_null(False), "negative price"),
+        (((cells.quantity < 0) & (cells.interaction != RETURN)).fill_null(False), "negative quantity"),
+    )
+    judged = _with_reason(cells, reason)
+    return judged.mutate(quantity=judged.quantity.abs().cast("float32")).drop("ignored")
+
+
+def item_cells(table: ir.Table, chosen: Chosen, source: int) -> ir.Table:
+    """The columns of one items source in canonical form, as `event_cells`; `vector_*` columns as float32 lists."""
     cell = {ours: table[theirs] for ours, theirs in chosen.theirs.items()}
-    item = _id(cell["item"], "item")
     numbers = {name: _number(cell[name], name) if name in cell else _null("float64") for name in ("price", "margin")}
     launched = _time(cell["launched"]) if "launched" in cell else _null("int64")
     in_stock = _boolean(cell["in_stock"]) if "in_stock" in cell else _null("boolean")
     vectors = {name: _vector(column, name) for name, column in cell.items() if name.startswith(VECTOR_PREFIX)}
-    unreadable = [_unreadable(cell[name], numbers[name]) for name in numbers if name in cell]
-    unreadable += [_unreadable(cell[name], vector) for name, vector in vectors.items()]
-    reason = ibis.cases(
-        (_malformed(table).notnull(), "malformed row"),
-        (item.isnull(), "missing item"),
-        (_has_control(item), "control character in id"),
-        (_bytes(item) > MAX_ID_BYTES, "id too long"),
-        (reduce(ir.BooleanValue.__or__, unreadable, ibis.literal(False)), "unparsable number"),
-        (_unreadable(cell["in_stock"], in_stock) if "in_stock" in cell else ibis.literal(False), "unparsable in_stock"),
-        (_unreadable(cell["launched"], launched) if "launched" in cell else ibis.literal(False), "unparsable time"),
-        ((numbers["price"] < 0).fill_null(False), "negative price"),
-    )
+    unreadable = [_unreadable(cell[name], value) for name, value in (numbers | vectors).items() if name in cell]
     return table.select(
         source=ibis.literal(source, "int32"),
         line=table[LINE].cast("int64"),
-        item=item,
+        item=_id(cell["item"], "item"),
         **{name: _text(cell[name], name) if name in cell else _null("string") for name in ATTRIBUTE_TEXTS},
         **numbers,
         in_stock=in_stock,
         launched=launched,
         **vectors,
-        reason=reason,
-        raw=ibis.ifelse(reason.notnull(), _malformed(table).coalesce(_raw(table, chosen)), _null("string")),
+        unreadable=_any(unreadable),
+        unclear_stock=_unreadable(cell["in_stock"], in_stock) if "in_stock" in cell else ibis.literal(False),
+        unclear_launch=_unreadable(cell["launched"], launched) if "launched" in cell else ibis.literal(False),
+        malformed=_malformed(table),
+        **_said(table, chosen),
     )
+
+
+def judge_items(cells: ir.Table) -> ir.Table:
+    """Item cells with `reason` and `raw`, as `judge_events`."""
+    reason = ibis.cases(
+        (cells.malformed.notnull(), "malformed row"),
+        (cells.item.isnull(), "missing item"),
+        (_has_control(cells.item), "control character in id"),
+        (_too_long(cells.item), "id too long"),
+        (cells.unreadable, "unparsable number"),
+        (cells.unclear_stock, "unparsable in_stock"),
+        (cells.unclear_launch, "unparsable time"),
+        ((cells.price < 0).fill_null(False), "negative price"),
+    )
+    return _with_reason(cells, reason).drop("unclear_stock", "unclear_launch")
+
+
+def _with_reason(cells: ir.Table, reason: ir.StringValue) -> ir.Table:
+    """Add `reason` and `raw`: `theirs=value, ...` of a refused row, or its text where it is no record."""
+    said = [name for name in cells.columns if name.startswith(SAID)]
+    quoted = [
+        ibis.literal(f"{name.removeprefix(SAID)}=") + cells[name].cast("string").substr(0, RAW_VALUE_CHARACTERS)
+        for name in said
+    ]
+    raw = ibis.ifelse(reason.notnull(), cells.malformed.coalesce(ibis.literal(", ").join(quoted)), _null("string"))
+    return cells.mutate(reason=reason, raw=raw).drop("malformed", "unreadable", *said)
 
 
 def _null(kind: str) -> ir.Value:
     return ibis.null(kind)
 
 
+def _any(conditions: list[ir.BooleanValue]) -> ir.BooleanValue:
+    return reduce(ir.BooleanValue.__or__, conditions, ibis.literal(False))
+
+
 def _malformed(table: ir.Table) -> ir.StringValue:
     return table[MALFORMED] if MALFORMED in table.columns else _null("string")
 
 
-def _raw(table: ir.Table, chosen: Chosen) -> ir.StringValue:
-    """`theirs=value, ...` of the columns that are taken, each once."""
+def _said(table: ir.Table, chosen: Chosen) -> dict[str, ir.Value]:
+    """The source columns that are taken, each once, to be quoted in `raw`."""
     names = dict.fromkeys(theirs for ours, theirs in chosen.theirs.items() if not ours.startswith(VECTOR_PREFIX))
-    parts = [ibis.literal(f"{name}=") + table[name].cast("string").substr(0, RAW_VALUE_CHARACTERS) for name in names]
-    return ibis.literal(", ").join(parts)
+    return {f"{SAID}{name}": table[name] for name in names}
 
 
 def _text(column: ir.Value, name: str) -> ir.StringValue:
@@ -193,14 +217,19 @@ def _text(column: ir.Value, name: str) -> ir.StringValue:
         text = column
     elif kind.is_floating() or kind.is_decimal():
         number = column.cast("float64")
-        whole = (number == number.floor()) & number.between(-1e15, 1e15)
-        text = ibis.ifelse(whole, number.try_cast("int64").cast("string"), column.cast("string"))
+        whole = number.try_cast("int64")
+        text = ibis.ifelse(whole.cast("float64") == number, whole.cast("string"), column.cast("string"))
         text = ibis.ifelse(number.isnan(), _null("string"), text)
     elif kind.is_array() or kind.is_struct() or kind.is_map():
         raise InputError(f"the column for {name} holds {kind} values; plain ids or texts are needed")
     else:
         text = column.cast("string")
-    return ibis.ifelse(text.strip() == "", _null("string"), text)
+    return ibis.ifelse(_may_be_blank(text), ibis.ifelse(text.strip() == "", _null("string"), text), text)
+
+
+def _may_be_blank(text: ir.StringValue) -> ir.BooleanValue:
+    """Empty or beginning with white space: cheap, and false nearly everywhere."""
+    return text < "!"
 
 
 def _id(column: ir.Value, name: str) -> ir.StringValue:
@@ -215,11 +244,16 @@ def _has_control(text: ir.StringValue) -> ir.BooleanValue:
     return text.re_search(CONTROL_CHARACTERS).fill_null(False)
 
 
+def _too_long(text: ir.StringValue) -> ir.BooleanValue:
+    return (_bytes(text) > MAX_ID_BYTES).fill_null(False)
+
+
 def _code(said: ir.StringValue, rules: EventRules) -> ir.IntegerValue:
-    branches = [(said == text, ibis.literal(code, "int8")) for text, code in rules.codes.items()]
+    # int32 first: of a literal that is int8 already ibis makes no cast, and the engine takes it for int32
+    branches = [(said == text, ibis.literal(code, "int32")) for text, code in rules.codes.items()]
     if rules.default is not None:
-        branches.append((said.isnull(), ibis.literal(rules.default, "int8")))
-    return ibis.cases(*branches)
+        branches.append((said.isnull(), ibis.literal(rules.default, "int32")))
+    return ibis.cases(*branches).cast("int8")
 
 
 def _number(column: ir.Value, name: str) -> ir.FloatingValue:
@@ -269,27 +303,25 @@ def _time(column: ir.Value) -> ir.IntegerValue:
         return _microseconds(column.cast(dt.Timestamp(timezone="UTC")))
     if not kind.is_string():
         raise InputError(f"the column for time holds {kind} values; numbers, timestamps or ISO 8601 are needed")
-    fraction = column.contains(".") | column.lower().contains("e")
-    number = ibis.ifelse(
-        fraction, _by_magnitude(column.try_cast("float64")), _by_magnitude(column.try_cast("int64"))
-    )
+    text = ibis.ifelse(_may_be_blank(column), column.strip(), column)
+    whole = text.re_search(r"^-?\d+$")
     # A four-digit year first: the engine's own words such as 'epoch' or 'infinity' are no times of a shop.
-    written = column.strip().re_search(r"^\d{4}-")
-    moment = ibis.ifelse(written, column, _null("string")).try_cast(dt.Timestamp(timezone="UTC"))
-    return number.coalesce(_microseconds(moment))
+    return ibis.cases(
+        (text.like("____-%"), _microseconds(text.try_cast(dt.Timestamp(timezone="UTC")))),
+        (whole, _by_magnitude(text.try_cast("int64"))),
+        else_=_by_magnitude(text.try_cast("float64")),
+    )
 
 
 def _by_magnitude(number: ir.NumericValue) -> ir.IntegerValue:
     """Seconds, milli-, micro- or nanoseconds since 1970: from 1990 to 5138 their ranges do not overlap."""
 
-    def within(bound: int) -> ir.BooleanValue:
-        return number.between(-bound, bound)
-
+    # try_cast and never round or floor: ibis casts their results, and infinity has no int64
+    nanoseconds = number / 1_000 if number.type().is_floating() else number // 1_000
     return ibis.cases(
-        (within(MIDNIGHTS["seconds"]), (number * 1_000_000).round().try_cast("int64")),
-        (within(MIDNIGHTS["milliseconds"]), (number * 1_000).round().try_cast("int64")),
-        (within(MIDNIGHTS["microseconds"]), number.round().try_cast("int64")),
-        else_=(number / 1_000).floor().try_cast("int64")
-        if number.type().is_floating()
-        else (number // 1_000).try_cast("int64"),
+        *(
+            (number.between(1 - bound, bound - 1), (number * microseconds).try_cast("int64"))
+            for microseconds, bound in UNITS
+        ),
+        else_=nanoseconds.try_cast("int64"),
     )

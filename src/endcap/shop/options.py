@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import datetime
+import tomllib
 import zoneinfo
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from endcap.errors import InputError
-from endcap.shop.columns import Pairs, parse_pairs
+from endcap.settings import make_settings
+from endcap.shop.columns import parse_pairs
 from endcap.shop.interactions import FURTHER_KINDS
 from endcap.shop.shop import duration
 
@@ -17,6 +20,7 @@ DEFAULT_GAP = "30m"
 DEFAULT_EARLIEST = "1990-01-01"
 DAY = 86_400_000_000
 IGNORE = "-"
+MAPPINGS = ("columns", "item_columns", "interactions")
 
 
 class IngestOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,24 +77,47 @@ class IngestOptions(msgspec.Struct, frozen=True, kw_only=True):
         return (moment - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)) // datetime.timedelta(microseconds=1)
 
 
-def make_options(**values: Any) -> IngestOptions:
+def make_options(mapping: str | Path | None = None, **values: Any) -> IngestOptions:
     """Options from what a person writes; mappings may be texts, lists or dictionaries.
+
+    Args:
+        mapping: a TOML file with tables `columns`, `interactions`, `items` (theirs = "ours") and `options`;
+            `values` win.
 
     Raises:
         InputError: for an unknown option or a value that cannot be.
     """
-    for option in ("columns", "item_columns", "interactions"):
-        if option in values:
-            values[option] = parse_pairs(values[option], "--" + option.replace("_", "-"))
-    strength = values.get("strength")
+    given = {name: value for name, value in values.items() if value is not None}
+    in_file = _read_map(Path(mapping)) if mapping is not None else {}
+    for option in MAPPINGS:
+        ours = parse_pairs(given.get(option), "--" + option.replace("_", "-"))
+        theirs = parse_pairs(in_file.get(option), f"{mapping} [{option}]")
+        side = 0 if option == "interactions" else 1  # one meaning for each of their values, one source for each of ours
+        taken = {pair[side] for pair in ours}
+        given[option] = (*(pair for pair in theirs if pair[side] not in taken), *ours)
+    given = {**in_file, **given}
+    strength = given.get("strength")
     if strength is not None:
         names = strength.split(",") if isinstance(strength, str) else [str(name) for name in strength]
-        values["strength"] = _check_strength(tuple(name.strip() for name in names))
-    # Imported here: `settings` reads TOML and needs none of the shop.
-    from endcap.settings import make_settings
-
-    options = make_settings(IngestOptions, values, where="ingest")
+        given["strength"] = _check_strength(tuple(name.strip() for name in names))
+    options = make_settings(IngestOptions, given, where="ingest")
     _check(options)
+    return options
+
+
+def _read_map(path: Path) -> dict[str, Any]:
+    """A mapping file as options."""
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"--map {path}: {error}") from None
+    options = dict(tables.pop("options", {}))
+    for table, option in (("columns", "columns"), ("interactions", "interactions"), ("items", "item_columns")):
+        if table in tables:
+            options[option] = tables.pop(table)
+    if tables:
+        known = "[columns], [interactions], [items], [options]"
+        raise InputError(f"--map {path}: there is no table [{next(iter(tables))}]; there are {known}")
     return options
 
 

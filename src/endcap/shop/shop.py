@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from endcap.answers import History
 from endcap.errors import InputError
 from endcap.shop.interactions import Interactions
+from endcap.shop.report import IngestReport
 from endcap.shop.vocabulary import Vocabulary
 
 MICROSECONDS = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000, "w": 604_800_000_000}
@@ -29,7 +30,7 @@ class Events:
         user: int32; item: int32, -1 for events without one (searches); interaction: int8 codes;
         time: int64, microseconds since 1970 UTC; session: int32, ascending, never shared by two users;
         columns: the shop's optional columns in the same order (order, query, domain, price, quantity, request_id,
-            surface, position, event_id), where it has them.
+            surface, position), where it has them.
     """
 
     user: NDArray[np.int32]
@@ -62,7 +63,8 @@ class Shop:
         events: see `Events`; items, users: vocabularies; interactions: names and codes;
         catalogue: one row per item in order of number, columns `item, title, category, brand, seller, price, domain,
             in_stock, margin, launched, vector_*` where known, null where not;
-        start, end: the events' times lie in [start, end), microseconds.
+        start, end: the events' times lie in [start, end), microseconds;
+        folder: where it was opened; report: what was kept and refused, for a shop made by `from_tables`.
     """
 
     events: Events
@@ -75,6 +77,7 @@ class Shop:
     item_known_from: NDArray[np.int64] | None = None
     user_known_from: NDArray[np.int64] | None = None
     folder: Path | None = None
+    report: IngestReport | None = None
 
     @property
     def n_items(self) -> int:

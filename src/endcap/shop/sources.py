@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import glob
-from collections.abc import Iterable, Sequence
+import io
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ibis.expr.types as ir
+import msgspec
+import numpy as np
 import pyarrow as pa
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
+from numpy.typing import NDArray
 
 from endcap.artefact import sha256
 from endcap.errors import InputError
-from endcap.shop.normalise import LINE
+from endcap.shop.normalise import LINE, MALFORMED
+from endcap.shop.records import COMPRESSIONS, LINES, Dialect, Records, first_record, occurring, read_records, read_start
 
 Paths = str | Path | Iterable[str | Path]
 FORMATS = {
@@ -28,7 +37,9 @@ FORMATS = {
     ".ndjson": "jsonl",
     ".json": "jsonl",
 }
-COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+DELIMITERS = (",", "\t", ";", "|")
+RAW_BYTES = 2000  # of a broken record are kept
+KEYS_FROM_LINES = 10_000
 
 
 class Source:
@@ -93,7 +104,9 @@ class ParquetSource(Source):
         try:
             columns = list(pq.read_schema(path).names)
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{path}: not a whole Parquet file ({_first_line(error)}); write or copy it again") from None
+            raise InputError(
+                f"{path}: not a whole Parquet file ({_first_line(error)}); write or copy it again"
+            ) from None
         return cls(str(path), path, columns, sha256(path))
 
     def table(self, con: Backend, taken: Sequence[str]) -> ir.Table:
@@ -106,15 +119,153 @@ class ParquetSource(Source):
         return con.table("source_table")
 
 
-def find_sources(paths: Paths) -> list[Source]:
+class TextSource(Source):
+    """A text file whose records are read once, in batches, by the engine.
+
+    Attributes:
+        error: what stopped the reading; the engine reports it in words of its own.
+    """
+
+    path: Path
+    error: InputError | None = None
+
+    def _stream(self, con: Backend, names: Sequence[str], batches: Iterator[pa.RecordBatch]) -> None:
+        """Register batches of (LINE, MALFORMED, *names) as `source_text`."""
+        schema = pa.schema([(LINE, pa.int64()), (MALFORMED, pa.string()), *((name, pa.string()) for name in names)])
+        con.con.register("source_text", pa.RecordBatchReader.from_batches(schema, self._guarded(batches)))
+
+    def _guarded(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from batches
+        except InputError as error:
+            self.error = error
+            raise
+
+
+@dataclass
+class CsvSource(TextSource):
+    """Delimited text with a header; every value is text, quoted or not."""
+
+    name: str
+    path: Path
+    columns: list[str]
+    checksum: str
+    delimiter: str
+    header: int  # its length in bytes
+    first_line: int
+
+    @classmethod
+    def of(cls, path: Path, delimiter: str | None) -> CsvSource:
+        """Raises InputError if the file does not begin with a header."""
+        start = read_start(path)
+        blank = len(start) - len(start.lstrip(b"\r\n"))
+        delimiter = delimiter or _sniff(start[blank:])
+        record = first_record(start[blank:], delimiter)
+        if not start.strip() or record is None:
+            what = "the file is empty" if not start.strip() else "the first line is no header, it does not end"
+            raise InputError(f"{path}: {what}; a CSV file begins with a line of column names")
+        try:
+            text = record.decode("utf-8")
+        except UnicodeDecodeError:
+            raise InputError(f"{path} line 1: not UTF-8 text; save the file as UTF-8") from None
+        columns = [name.strip() for name in next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))]
+        header = start[: blank + len(record)]
+        return cls(str(path), path, columns, sha256(path), delimiter, len(header), 1 + len(header.splitlines()))
+
+    def table(self, con: Backend, taken: Sequence[str]) -> ir.Table:
+        self._stream(con, taken, self._batches(taken))
+        return con.table("source_text")
+
+    def _batches(self, taken: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        dialect = Dialect(ord(self.delimiter), ord('"'), len(self.columns))
+        places = [str(self.columns.index(name)) for name in taken]
+        for records in read_records(self.path, dialect, skip=self.header, first_line=self.first_line):
+            broken = records.broken | not_utf8(records)
+            yield from _broken_batch(records, broken, taken)
+            text = _good_bytes(records, broken)
+            if not text:
+                continue
+            table = pa_csv.read_csv(
+                pa.BufferReader(text),
+                pa_csv.ReadOptions(
+                    column_names=[str(place) for place in range(len(self.columns))],
+                    block_size=len(text) + 1,
+                    use_threads=False,
+                ),
+                pa_csv.ParseOptions(delimiter=self.delimiter, newlines_in_values=records.spanning),
+                pa_csv.ConvertOptions(
+                    column_types=dict.fromkeys(places, pa.string()),
+                    include_columns=list(dict.fromkeys(places)),
+                    null_values=[""],
+                    strings_can_be_null=True,
+                    check_utf8=False,  # `not_utf8` did
+                ),
+            )
+            lines = records.lines[~broken]
+            if table.num_rows != len(lines):
+                raise InputError(f"{self.path}: {table.num_rows} rows parsed of {len(lines)} behind line {lines[0]}")
+            yield _batch(lines, None, taken, [table[place].combine_chunks() for place in places])
+
+
+@dataclass
+class JsonLinesSource(TextSource):
+    """One JSON object a line; every scalar is taken as text, nulls and absent keys are null."""
+
+    name: str
+    path: Path
+    columns: list[str]
+    checksum: str
+
+    @classmethod
+    def of(cls, path: Path, asked: Collection[str]) -> JsonLinesSource:
+        """Raises InputError if no line at the beginning is an object.
+
+        A key counts as a column if it stands in the first lines, or anywhere in the file where it is `asked` for.
+        """
+        objects = []
+        for line in read_start(path).splitlines()[:KEYS_FROM_LINES]:
+            with contextlib.suppress(msgspec.DecodeError):
+                objects.append(msgspec.json.decode(line))
+        keys = dict.fromkeys(key for found in objects if isinstance(found, dict) for key in found)
+        if not keys:
+            raise InputError(f"{path}: no JSON object in the first lines; one object a line is needed")
+        late = [name for name in asked if name not in keys]
+        return cls(str(path), path, [*keys, *occurring(path, late)], sha256(path))
+
+    def table(self, con: Backend, taken: Sequence[str]) -> ir.Table:
+        self._stream(con, ["text"], self._batches())
+        paths = ", ".join(f"'$.{_quoted(name)}'".replace("\\", "\\\\") for name in taken)
+        values = ", ".join(f"cells[{place + 1}] AS {_quoted(name)}" for place, name in enumerate(taken))
+        # The first CASE keeps the functions behind it from texts that are no JSON: these would be errors.
+        con.raw_sql(
+            f"CREATE OR REPLACE TEMP VIEW source_table AS SELECT {LINE}, {values}, CASE WHEN {MALFORMED} IS NOT NULL "
+            f"THEN {MALFORMED} WHEN cells IS NULL THEN left(text, {RAW_BYTES}) END AS {MALFORMED} FROM (SELECT *, "
+            f"CASE WHEN json_valid(text) THEN CASE WHEN json_type(text) = 'OBJECT' THEN "
+            f"json_extract_string(text, [{paths}]) END END AS cells FROM source_text)"
+        )
+        return con.table("source_table")
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        for records in read_records(self.path, LINES):
+            broken = records.broken | not_utf8(records)
+            yield from _broken_batch(records, broken, ["text"])
+            offsets = np.append(records.starts, records.ends[-1:]).astype(np.int32)
+            whole = pa.StringArray.from_buffers(len(records.lines), pa.py_buffer(offsets), pa.py_buffer(records.data))
+            yield _batch(records.lines[~broken], None, ["text"], [whole.filter(pa.array(~broken))])
+
+
+def find_sources(paths: Paths, delimiter: str | None = None, asked: Collection[str] = ()) -> list[Source]:
     """The files that paths, globs and directories name, in a stable order.
+
+    Args:
+        delimiter: of CSV files, None: found out; asked: names of columns to look for in files without a header.
 
     Raises:
         InputError: if there is none, or one cannot be read.
     """
     given = [paths] if isinstance(paths, str | Path) else list(paths)
     files = [file for path in given for file in _expand(Path(path))]
-    return [_open(file) for file in dict.fromkeys(files)]
+    return [_open(file, delimiter, asked) for file in dict.fromkeys(files)]
 
 
 def _expand(path: Path) -> list[Path]:
@@ -149,13 +300,66 @@ def _format(path: Path) -> str | None:
     return FORMATS.get(suffixes[-1]) if suffixes else None
 
 
-def _open(path: Path) -> Source:
+def _open(path: Path, delimiter: str | None, asked: Collection[str]) -> Source:
     kind = _format(path)
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty")
     if kind == "parquet":
         return ParquetSource.of(path)
-    raise InputError(f"{path}: unknown format; the name must end in .parquet, .csv, .tsv or .jsonl (or those and .gz, .zst)")
+    if kind == "csv":
+        return CsvSource.of(path, delimiter)
+    if kind == "jsonl":
+        return JsonLinesSource.of(path, asked)
+    raise InputError(
+        f"{path}: unknown format; the name must end in .parquet, .csv, .tsv or .jsonl, the latter also in .gz or .zst"
+    )
+
+
+def not_utf8(records: Records) -> NDArray[np.bool_]:
+    """(n,) true for records that are no UTF-8 text; nearly always all are, and one look is enough."""
+    wrong = np.zeros(len(records.lines), np.bool_)
+    if _is_utf8(records.data[records.starts[0] : records.ends[-1]]):
+        return wrong
+    for number, (start, end) in enumerate(zip(records.starts, records.ends, strict=True)):
+        wrong[number] = not _is_utf8(records.data[start:end])
+    return wrong
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _good_bytes(records: Records, broken: NDArray[np.bool_]) -> bytes:
+    """The text of the whole records, one behind the other."""
+    if not broken.any():
+        return records.data[records.starts[0] : records.ends[-1]]
+    edges = np.flatnonzero(np.diff(np.concatenate(([True], broken, [True])).astype(np.int8)))
+    runs = edges.reshape(-1, 2)
+    return b"".join(records.data[records.starts[first] : records.ends[behind - 1]] for first, behind in runs)
+
+
+def _broken_batch(records: Records, broken: NDArray[np.bool_], names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    numbers = np.flatnonzero(broken)
+    if len(numbers):
+        texts = [records.text(int(number), RAW_BYTES) for number in numbers]
+        yield _batch(records.lines[numbers], texts, names, [pa.nulls(len(numbers), pa.string())] * len(names))
+
+
+def _batch(
+    lines: NDArray[np.int64], texts: list[str] | None, names: Sequence[str], columns: Sequence[pa.Array]
+) -> pa.RecordBatch:
+    malformed = pa.nulls(len(lines), pa.string()) if texts is None else pa.array(texts, pa.string())
+    return pa.RecordBatch.from_arrays([pa.array(lines), malformed, *columns], names=[LINE, MALFORMED, *names])
+
+
+def _sniff(start: bytes) -> str:
+    """The delimiter that stands most often in the first line, outside of quotes."""
+    line = re.sub(rb'"[^"]*"', b"", start.splitlines()[0] if start else b"")
+    return max(DELIMITERS, key=lambda delimiter: line.count(delimiter.encode()))
 
 
 def _quoted(name: str) -> str:

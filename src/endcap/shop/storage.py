@@ -3,16 +3,17 @@
     shop/manifest.json             which generation is current; replaced atomically, last
     shop/generation-000002/        an artefact: events, users, items, rejected .parquet and its own manifest
 
-A reader sees the old generation or the new one, whole. The one before the current is kept for readers that have it open.
+A reader sees the old generation or the new one, whole. The one before the current stays for readers that have it open.
 """
 
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 import endcap
 from endcap.artefact import MANIFEST, new_artefact, read_manifest, sha256, verify, write_atomically
 from endcap.errors import DamagedArtefact, InputError
-from endcap.shop.interactions import Interactions
+from endcap.shop.interactions import FURTHER_KINDS, Interactions
 from endcap.shop.shop import Events, Shop
 from endcap.shop.vocabulary import Vocabulary
 
@@ -51,6 +52,14 @@ class Generation:
     @property
     def number(self) -> int:
         return int(self.manifest["generation"])
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """The part of the ingest report that describes the whole shop; interactions from weak to strong."""
+        about = self.manifest["about"]
+        counts = about["interactions"]
+        order = (*self.interactions.names, *FURTHER_KINDS)
+        return {**about, "interactions": {name: counts[name] for name in order if name in counts}}
 
     def column_names(self) -> list[str]:
         """Names of the columns of the events file."""
@@ -109,8 +118,9 @@ def make_shop(
 ) -> Shop:
     """A shop from its stored tables: events in their order, users (user, known_from), items (catalogue, known_from)."""
     optional = [name for name in events.column_names if name not in (*DENSE, *ON_DISK_ONLY)]
+    user, item, interaction, time, session = (_numpy(events[name]) for name in DENSE)
     return Shop(
-        Events(*(_numpy(events[name]) for name in DENSE), columns=events.select(optional)),
+        Events(user, item, interaction, time, session, events.select(optional)),
         Vocabulary(items["item"]),
         Vocabulary(users["user"]),
         items.drop_columns(["known_from"]),
@@ -131,6 +141,33 @@ def write_generation(shop: Path, manifest: dict[str, Any], fill: Callable[[Path]
     write_atomically(shop / MANIFEST, json.dumps(pointer, indent=1, sort_keys=True) + "\n")
     for old in sorted(shop.glob("generation-*"))[:-GENERATIONS_KEPT]:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def write_parquet(path: Path, parts: Iterable[pa.Table], schema: pa.Schema | None = None) -> int:
+    """Write tables one behind the other and return the number of rows; `schema` is needed where there may be none.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
+    rows = 0
+    parts = iter(parts)
+    first = next(parts, None)
+    schema = schema if first is None else first.schema
+    try:
+        with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+            for part in itertools.chain([] if first is None else [first], parts):
+                writer.write_table(part)
+                rows += part.num_rows
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error})") from None
+    return rows
+
+
+def read_parts(path: Path) -> Iterator[pa.Table]:
+    """A Parquet file piece by piece."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches():
+            yield pa.Table.from_batches([batch])
 
 
 @contextmanager

@@ -35,7 +35,8 @@ class ShopSettings(msgspec.Struct, frozen=True, kw_only=True):
     leaf_size: Annotated[int, Meta(ge=0, description="items of a mean leaf category; 0: grows with the shop")] = 0
     families: Annotated[int, Meta(ge=1, le=64, description="lines of items that fit together")] = 8
     bands: Annotated[int, Meta(ge=1, le=9, description="price bands")] = 3
-    popularity: Annotated[float, Meta(ge=0, le=3, description="Zipf exponent of the items inside a leaf")] = 0.7
+    look_skew: Annotated[float, Meta(ge=0, le=3, description="Zipf exponent of looks inside a leaf")] = 0.7
+    cart_skew: Annotated[float, Meta(ge=0, le=3, description="Zipf exponent of carts inside a leaf")] = 0.7
     alike: Annotated[float, Meta(ge=0, le=1, description="how far items that draw looks are those carted")] = 0.3
     arrivals: Annotated[float, Meta(ge=0, le=1, description="share of items launched during the log")] = 0.25
     cold: Annotated[float, Meta(ge=0, le=1, description="share of items launched in its last tenth")] = 0.05

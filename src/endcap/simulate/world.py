@@ -195,9 +195,8 @@ def _pulls(settings: ShopSettings, leaf_start: Ints, rng: np.random.Generator) -
     n_items = leaf_start[-1]
     looked = rng.standard_normal(n_items)
     carted = settings.alike * looked + np.sqrt(1 - settings.alike**2) * rng.standard_normal(n_items)
-    return _zipf_by_rank(looked, leaf_start, settings.popularity), _zipf_by_rank(
-        carted, leaf_start, settings.popularity
-    )
+    by_looks = _zipf_by_rank(looked, leaf_start, settings.look_skew)
+    return by_looks, _zipf_by_rank(carted, leaf_start, settings.cart_skew)
 
 
 def _zipf_by_rank(score: Floats, leaf_start: Ints, exponent: float) -> Floats:

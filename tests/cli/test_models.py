@@ -1,0 +1,230 @@
+"""`systems`, `train`, `evaluate`, `related`, as a person or a script uses them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from endcap import cli, models
+from endcap.shop import Shop
+
+
+class Said(NamedTuple):
+    """What a verb did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def last(self) -> str:
+        return self.out.strip().splitlines()[-1]
+
+
+Run = Callable[..., Said]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run `endcap` in this process."""
+
+    def call(*arguments: object) -> Said:
+        monkeypatch.setattr("sys.argv", ["endcap", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        code = stopped.value.code
+        return Said(code if isinstance(code, int) else 0, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def counts(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder, trained before the last two weeks."""
+    folder = tmp_path_factory.mktemp("models") / "counts"
+    models.create("co-occurrence").fit(shop.until(shop.cut("14d"))).save(folder)
+    return folder
+
+
+def test_systems_lists_all_with_what_they_answer(run: Run) -> None:
+    said = run("systems", "--json")
+    assert [row["name"] for row in json.loads(said.out)] == list(models.SYSTEMS)
+    assert all(row["answers"] and row["about"] for row in json.loads(said.out))
+    assert "item-knn" in run("systems").out
+
+
+@pytest.mark.parametrize("system", sorted(models.SYSTEMS))
+def test_every_setting_is_explained(run: Run, system: str) -> None:
+    rows = json.loads(run("systems", system, "--json").out)
+    assert {row["setting"] for row in rows} == set(type(models.create(system).config).__struct_fields__)
+    assert all(row["type"] and row["meaning"] and row["default"] is not None for row in rows)
+
+
+def test_settings_show_ranges_and_choices(run: Run) -> None:
+    out = run("systems", "co-purchase").out
+    assert "session | user" in out
+    assert "integer >= 1" in out
+    assert "no settings" in run("systems", "popularity").out
+
+
+def test_train_prints_the_model_folder_last(run: Run, shop_folder: Path, tmp_path: Path) -> None:
+    config = tmp_path / "knn.toml"
+    config.write_text("k = 7\nshrink = 1.5\n")
+    out = tmp_path / "deep" / "knn"
+    said = run(
+        "train", "item-knn", "--shop", shop_folder, "--out", out, "--config", config, "--set", "k=9", "--seed", 4
+    )
+    assert said.code == 0
+    assert said.last == str(out)
+    opened = models.open(out)
+    assert (opened.config.k, opened.config.shrink, opened.origin.seed) == (9, 1.5, 4)
+    assert list(out.parent.iterdir()) == [out]  # no checkpoint is left behind
+
+
+def test_train_until_sees_nothing_later(run: Run, shop: Shop, shop_folder: Path, tmp_path: Path) -> None:
+    said = run("train", "popularity", "--shop", shop_folder, "--out", tmp_path / "m", "--until", "2025-02-01")
+    assert said.code == 0
+    opened = models.open(tmp_path / "m")
+    until = 1_738_368_000_000_000  # 2025-02-01T00:00:00Z
+    assert opened.origin.trained_until <= until
+    assert opened.origin.n_events == (shop.events.time < until).sum()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["popularty"], "there is no system 'popularty'"),
+        (["item-knn", "--set", "shrimp=1"], "did you mean 'shrink'"),
+        (["item-knn", "--set", "k"], "key=value"),
+        (["item-knn", "--set", "k=0"], ">= 1"),
+        (["item-knn", "--config", "no-such.toml"], "no-such.toml"),
+        (["item-knn", "--until", "yesterday"], "not a date"),
+        (["item-knn", "--until", "1999-01-01"], "no positive events"),
+    ],
+)
+def test_train_names_the_mistake_and_writes_nothing(
+    run: Run, shop_folder: Path, tmp_path: Path, arguments: list[str], says: str
+) -> None:
+    said = run("train", *arguments, "--shop", shop_folder, "--out", tmp_path / "m")
+    assert said.code == 2
+    assert says in said.err
+    assert said.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_train_does_not_replace_what_is_no_model(run: Run, shop_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    said = run("train", "popularity", "--shop", shop_folder, "--out", tmp_path / "photos")
+    assert said.code == 2
+    assert "no model folder" in said.err
+
+
+def test_evaluate_writes_the_report_that_scripts_rely_on(
+    run: Run, shop_folder: Path, counts: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "report.json"
+    said = run(
+        "evaluate", "--shop", shop_folder, "--models", f"{counts},item-knn", "--test", "14d", "--json", report,
+        "--set", "item-knn.k=50", "--pairs", "any:cart,cart:cart", "--segments", "--budgets", "5,20",
+    )  # fmt: skip
+    assert said.code == 0
+    found = json.loads(report.read_text())
+    assert list(found["models"]) == [str(counts), "item-knn"]
+    assert list(found["pairs"]) == ["click:cart", "any:cart", "cart:cart"]
+    assert found["models"]["item-knn"]["purchase_intent@20"]["n"] > 100
+    assert "purchase_intent@20" in said.out
+    assert said.err == ""
+
+
+def test_evaluate_by_next_item(run: Run, shop_folder: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    said = run(
+        "evaluate", "--shop", shop_folder, "--models", "popularity", "--protocol", "next-item", "--test", "0.1",
+        "--json", report, "-k", "3,7",
+    )  # fmt: skip
+    assert said.code == 0
+    assert {"hit_rate@3", "ndcg@7", "recall@7", "mrr", "novelty@3", "coverage@7"} <= set(
+        json.loads(report.read_text())["models"]["popularity"]
+    )
+
+
+def test_evaluate_refuses_a_model_that_has_seen_the_test_part(run: Run, shop_folder: Path, counts: Path) -> None:
+    said = run("evaluate", "--shop", shop_folder, "--models", counts, "--test", "21d")
+    assert said.code == 2
+    assert "has seen the test part" in said.err
+    assert "--until" in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--models", "nothing-like-it"], "neither a system"),
+        (["--models", ","], "name at least one"),
+        (["--models", "popularity", "--protocol", "guess"], "choose one of"),
+        (["--models", "popularity", "--budgets", "ten"], "whole numbers"),
+        (["--models", "popularity", "-k", "1000000000"], "--k"),
+        (["--models", "popularity", "--set", "popularity=1"], "name.key=value"),
+        (["--models", "popularity", "--json", "no/such/folder/report.json"], "there is no folder"),
+    ],
+)
+def test_evaluate_names_the_mistake(run: Run, shop_folder: Path, arguments: list[str], says: str) -> None:
+    said = run("evaluate", "--shop", shop_folder, *arguments)
+    assert said.code == 2
+    assert says in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_related_answers_with_items_and_titles(run: Run, shop: Shop, shop_folder: Path, counts: Path) -> None:
+    model = models.open(counts)
+    item = next(i for i in shop.items.ids.to_pylist() if len(model.related(i, k=3)) == 3)
+    said = run(
+        "related", item, "--model", counts, "--seen-as", "click", "--want", "cart", "-k", 3, "--shop", shop_folder
+    )
+    assert said.code == 0
+    titles = dict(zip(shop.catalogue["item"].to_pylist(), shop.catalogue["title"].to_pylist(), strict=True))
+    for other, _ in model.related(item, k=3):
+        assert other in said.out
+        assert titles[other] in said.out
+
+
+def test_related_as_json_has_the_fields_of_the_http_answer(run: Run, shop: Shop, counts: Path) -> None:
+    model = models.open(counts)
+    item = next(i for i in shop.items.ids.to_pylist() if len(model.related(i, k=2)) == 2)
+    found = json.loads(run("related", item, "--model", counts, "-k", 2, "--json").out)
+    assert set(found) == {"request_id", "release", "items"}
+    assert [row["item"] for row in found["items"]] == [other for other, _ in model.related(item, k=2)]
+    reason = found["items"][0]["reasons"][0]
+    assert (reason["kind"], reason["item"], reason["seen_as"], reason["want"]) == ("because", item, "click", "cart")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["no-such-item"], "unknown item 'no-such-item'"),
+        (["{item}", "--seen-as", "glance"], "unknown interaction 'glance'"),
+        (["{item}", "-k", "0"], "at least one"),
+    ],
+)
+def test_related_names_the_mistake(run: Run, shop: Shop, counts: Path, arguments: list[str], says: str) -> None:
+    said = run("related", *[part.format(item=shop.items[0]) for part in arguments], "--model", counts)
+    assert said.code == 2
+    assert says in said.err
+
+
+def test_related_takes_any_k(run: Run, shop: Shop, counts: Path) -> None:
+    said = run("related", shop.items[0], "--model", counts, "-k", 10**9, "--json")
+    assert said.code == 0
+
+
+def test_related_without_an_answer_says_so(run: Run, shop: Shop, counts: Path) -> None:
+    model = models.open(counts)
+    lonely = next(
+        i for i in shop.items.ids.to_pylist()[: len(model.origin.items)] if not model.related(i, want="favourite")
+    )
+    said = run("related", lonely, "--model", counts, "--want", "favourite")
+    assert said.code == 0
+    assert "no item is related" in said.out
