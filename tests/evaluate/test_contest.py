@@ -126,6 +126,7 @@ def test_models_of_another_shop_are_refused(shop: Shop) -> None:
     ("contestants", "options", "says"),
     [
         ([], {}, "name at least one"),
+        ([models.create("als"), models.create("als")], {}, "two models are called als"),
         (["popularty"], {}, "neither a system .* nor a model folder"),
         (["popularity"], {"protocol": "purchase-intend"}, "no protocol 'purchase-intend'"),
         (["popularity"], {"test": "7y"}, "not a duration"),
@@ -144,6 +145,11 @@ def test_models_of_another_shop_are_refused(shop: Shop) -> None:
 def test_mistakes_are_named(shop: Shop, contestants: object, options: dict, says: str) -> None:
     with pytest.raises(InputError, match=says):
         evaluate(shop, contestants, **options)
+
+
+def test_a_training_part_that_reaches_into_the_test_part_is_refused(shop: Shop, split: tuple[Shop, Shop]) -> None:
+    with pytest.raises(InputError, match="reaches into"):
+        evaluate((shop, split[1]), ["popularity"])
 
 
 def test_mistakes_are_found_before_anything_is_trained(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from endcap.errors import DamagedArtefact, EndcapError, InputError
 from endcap.jobs.gate import GateSettings, judge
 from endcap.jobs.probe import ask
 from endcap.jobs.publish import GateRefused, open_models, publish
+from endcap.models import Model
 from endcap.models.popularity import Popularity
 from endcap.release import Release, live, releases
 from endcap.shop import Interactions, Shop, Vocabulary
@@ -127,6 +128,17 @@ def test_a_model_that_covers_less_is_refused(shop: Shop, trained: Trained, monke
     monkeypatch.setattr(narrow, "related_batch", half)
     verdict = judge("main", narrow, good, shop, GateSettings(margin=1.0))
     assert "covers" in verdict.problem
+
+
+def test_a_model_without_any_answer_is_refused_though_there_is_nothing_to_compare(tmp_path, shop, monkeypatch):
+    def none(self, items, seen_as, want, k, allowed=None):
+        return np.full((len(items), k), -1, np.int32), np.full((len(items), k), -np.inf, np.float32)
+
+    models.create("popularity").fit(shop).save(tmp_path / "model")
+    monkeypatch.setattr(Popularity, "related_batch", none)
+    monkeypatch.setattr(Popularity, "candidates", Model.candidates)
+    with pytest.raises(GateRefused, match="no answer to any question"):
+        publish([tmp_path / "model"], shop, tmp_path / "releases", gate=GateSettings(min_cases=10**6))
 
 
 def test_a_release_has_what_was_named_and_warns_of_what_is_gone(tmp_path: Path, shop: Shop, trained: Trained):

@@ -106,6 +106,24 @@ def test_a_model_is_due_when_the_log_has_moved_on(own_shop: Path, shelf: Path, t
     assert "not due" in report.models["co-occurrence"].why
 
 
+def test_a_gap_in_the_log_makes_no_model_due_for_ever(own_shop: Path, shelf: Path, tmp_path: Path):
+    """A year without events: what a model could be trained on has not grown."""
+    shop = Shop.open(own_shop)
+    record(tmp_path / "state.db", "guest", [shop.items[0]], int(shop.events.time.max()) + 365 * DAY)
+    refresh(own_shop, shelf, from_live=tmp_path / "state.db")
+    assert refresh(own_shop, shelf).published is None
+
+
+def test_other_settings_make_a_model_due(own_shop: Path, shelf: Path):
+    refresh(own_shop, shelf)
+    plan = {"models": {"co-occurrence": {"settings": {"k": 50}}, "popularity": {}}}
+    report = refresh(own_shop, shelf, settings=plan)
+    assert {name: row.action for name, row in report.models.items()} == {
+        "co-occurrence": "trained",
+        "popularity": "kept",
+    }
+
+
 def test_a_plan_makes_the_first_release(own_shop: Path, tmp_path: Path):
     plan = {"models": {"weekly": {"system": "als", "settings": {"factors": 4}}}, "hold_out": "none"}
     refresh(own_shop, tmp_path / "releases", settings=plan)

@@ -67,3 +67,15 @@ def test_no_regularisation_and_more_factors_than_data_still_answer() -> None:
     model = Als(factors=32, regularization=0).fit(checkerboard(n_items=8, n_users=2))
     answer = model.candidates(Request(k=3, history=history((0, CLICK))))
     assert np.isfinite(answer.scores).all()
+
+
+@pytest.mark.parametrize("alpha", [1.0, 5.0])
+def test_folding_in_solves_the_equation_of_one_person(alpha: float) -> None:
+    shop = checkerboard()
+    model = Als(factors=3, alpha=alpha, regularization=0.5).fit(shop)
+    factors = np.asarray(model._factors, np.float64)
+    own = factors[[0, 2, 4]]
+    left = factors.T @ factors + (alpha - 1) * own.T @ own + 0.5 * np.eye(3)
+    expected = factors @ np.linalg.solve(left, alpha * own.sum(axis=0))
+    asked = Request(k=1, history=history((0, CLICK), (2, CART), (4, CLICK), (0, CART)))
+    np.testing.assert_allclose(model.score(asked, np.arange(12, dtype=np.int32)), expected, rtol=1e-3, atol=1e-6)

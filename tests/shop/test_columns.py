@@ -26,6 +26,12 @@ def test_one_source_column_may_feed_two_of_ours():
     assert chosen.unused == ()
 
 
+def test_a_column_with_one_of_our_names_can_be_left_out():
+    chosen = choose_event_columns([*OURS, "position"], (("position", "-"),), "log.csv")
+    assert "position" not in chosen
+    assert chosen.unused == ("position",)
+
+
 def test_a_column_that_is_mapped_elsewhere_does_not_feed_its_own_name():
     chosen = choose_event_columns([*OURS, "title", "name"], (("title", "brand"), ("name", "title")), "log.csv")
     assert chosen.theirs["title"] == "name"
@@ -62,7 +68,8 @@ def test_a_mapping_file_and_flags_that_win(tmp_path):
     file = tmp_path / "map.toml"
     file.write_text(
         '[columns]\nuid = "user"\ninvoice = ["session", "order"]\n[interactions]\nview = "click"\nbuy = "purchase"\n'
-        '[items]\nsku = "item"\n[options]\nkeep_anonymous = true\nstrength = ["click", "purchase"]\nmax_rejected = 0.5\n'
+        '[items]\nsku = "item"\n[options]\nkeep_anonymous = true\nmax_rejected = 0.5\n'
+        'strength = ["click", "purchase"]\n'
     )
     options = make_options(mapping=file, columns="customer=user", interactions="view=-", max_rejected=0.2)
     assert set(options.columns) == {("customer", "user"), ("invoice", "session"), ("invoice", "order")}

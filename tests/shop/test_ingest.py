@@ -20,6 +20,8 @@ from endcap.errors import DamagedArtefact, InputError
 from endcap.shop import Shop
 from endcap.shop.ingest import ingest
 from endcap.shop.storage import read_rejected
+from endcap.simulate import simulate
+
 from .logs import START, csv, parquet, snapshot, table
 
 MINUTE = 60
@@ -123,7 +125,10 @@ def test_interactions_of_the_shop_its_names_and_ignored_ones():
         ("a", "x", "view", 0), ("a", "x", "look", 1), ("a", "x", "VIEW", 2), ("a", "x", "beat", 3), ("a", "x", "buy", 4)
     )
     shop = Shop.from_tables(
-        log, interactions="view=click,look=click,buy=purchase,beat=-", strength="click,comment,purchase", max_rejected=0.2
+        log,
+        interactions="view=click,look=click,buy=purchase,beat=-",
+        strength="click,comment,purchase",
+        max_rejected=0.2,
     )
     assert [row[2] for row in as_rows(shop)] == ["click", "click", "purchase"]
     assert shop.interactions.names == ("click", "comment", "purchase")
@@ -143,7 +148,7 @@ def test_booleans_are_mapped_as_words():
 
 
 def test_one_interaction_for_rows_that_state_none():
-    log = table(("a", "x", 0)[:2] + (0,), ("b", "x", 1), names="user,item,time")
+    log = table(("a", "x", 0), ("b", "x", 1), names="user,item,time")
     assert [row[2] for row in as_rows(Shop.from_tables(log, default_interaction="purchase"))] == ["purchase"] * 2
     with pytest.raises(InputError, match="--interaction sold: no such interaction"):
         Shop.from_tables(log, default_interaction="sold")
@@ -174,7 +179,9 @@ def test_returns_have_a_positive_quantity_and_other_negative_quantities_are_refu
 
 
 def test_people_without_a_name_keep_their_session():
-    log = table((None, "x", "click", 0, "s1"), (None, "x", "click", 1, None), names="user,item,interaction,time,session")
+    log = table(
+        (None, "x", "click", 0, "s1"), (None, "x", "click", 1, None), names="user,item,interaction,time,session"
+    )
     shop = Shop.from_tables(log, keep_anonymous=True, max_rejected=0.5)
     assert shop.users.ids.to_pylist() == ["anonymous:s1"]
     assert shop.report.reasons == {"missing user": 1}
@@ -183,7 +190,9 @@ def test_people_without_a_name_keep_their_session():
 def test_exact_duplicates_are_kept_unless_refused(tmp_path):
     rows = [("a", "x", "click", 0), ("a", "x", "click", 0), ("a", "x", "click", 1)]
     assert len(Shop.from_tables(table(*rows)).events) == 3
-    report = ingest(parquet(tmp_path / "1.parquet", *rows), shop=tmp_path / "shop", drop_duplicates=True, max_rejected=0)
+    report = ingest(
+        parquet(tmp_path / "1.parquet", *rows), shop=tmp_path / "shop", drop_duplicates=True, max_rejected=0
+    )
     assert report.reasons == {"duplicate": 1}
     more = parquet(tmp_path / "2.parquet", rows[0], ("a", "x", "click", 2))
     report = ingest(more, shop=tmp_path / "shop", drop_duplicates=True, max_rejected=0)
@@ -203,6 +212,14 @@ def test_an_event_id_comes_in_once(tmp_path):
     plain = parquet(tmp_path / "3.parquet", ("c", "x", "click", 0))
     assert ingest(plain, shop=tmp_path / "shop").rows_kept == 1
     assert len(Shop.open(tmp_path / "shop").events) == 4
+
+
+def test_an_event_id_that_names_no_events_is_an_error():
+    names = "event_id,user,item,interaction,time"
+    log = table(*((f"type {n % 2}", "a", "x", "click", n) for n in range(9)), names=names)
+    with pytest.raises(InputError, match="event_id: 7 of 9 rows repeat the event_id of another row"):
+        Shop.from_tables(log)
+    assert len(Shop.from_tables(log, columns="event_id=-").events) == 9
 
 
 # -- items -------------------------------------------------------------------------------------------------------------
@@ -250,6 +267,42 @@ def test_attributes_in_the_log_describe_items_the_latest_wins_and_the_items_file
         {"item": "x", "title": "new", "price": 2.0},
         {"item": "y", "title": "why", "price": 8.0},
     ]
+
+
+def test_what_is_known_of_items_stays_when_events_are_appended(tmp_path):
+    items = pa.table(
+        {
+            "item": ["x", "y"],
+            "launched": ["2020-01-01", None],
+            "in_stock": [True, False],
+            "vector_text": [[0.5, 1.0], None],
+            "margin": [0.25, None],
+        }
+    )
+    pq.write_table(items, tmp_path / "items.parquet")
+    first = parquet(tmp_path / "1.parquet", ("a", "x", "click", 0), ("a", "y", "click", 1))
+    ingest(first, items=tmp_path / "items.parquet", shop=tmp_path / "shop")
+    before = Shop.open(tmp_path / "shop").catalogue
+    assert before["launched"].to_pylist()[0].isoformat() == "2020-01-01T00:00:00+00:00"
+    ingest(parquet(tmp_path / "2.parquet", ("a", "z", "click", 2)), shop=tmp_path / "shop")
+    after = Shop.open(tmp_path / "shop").catalogue
+    assert after.slice(0, 2).equals(before)
+    assert after.schema == before.schema
+    more = pa.table({"item": ["y"], "vector_text": [[2.0, 3.0]]})
+    pq.write_table(more, tmp_path / "more.parquet")
+    ingest(items=tmp_path / "more.parquet", shop=tmp_path / "shop")
+    assert Shop.open(tmp_path / "shop").catalogue["vector_text"].to_pylist() == [[0.5, 1.0], [2.0, 3.0], None]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_spoilt_simulated_log_is_refused_row_by_row(tmp_path, kind):
+    summary = simulate(tmp_path / "log", events=3000, seed=3, format=kind, bad_rows=0.05, duplicates=0.01, searches=0.1)
+    items = tmp_path / "log" / f"items.{kind}"
+    report = ingest(tmp_path / "log" / f"events.{kind}", items=items, shop=tmp_path / "shop")
+    assert report.reasons.pop("duplicate event_id") == summary.duplicates > 0
+    assert report.reasons == summary.spoilt
+    assert report.interactions == summary.interactions
+    assert report.item_reasons == {}
 
 
 def test_items_alone_update_attributes_and_change_nothing_twice(tmp_path):
@@ -317,7 +370,9 @@ def test_numbers_never_change_and_what_came_late_may_be_known_earlier(tmp_path):
 
 def test_a_session_goes_on_in_the_next_file(tmp_path):
     names = "user,item,interaction,time,session"
-    for number, row in enumerate([("a", "x", "click", 0, "s"), ("a", "y", "click", 9999, "s"), ("a", "z", "click", 1, "t")]):
+    for number, row in enumerate(
+        [("a", "x", "click", 0, "s"), ("a", "y", "click", 9999, "s"), ("a", "z", "click", 1, "t")]
+    ):
         ingest(parquet(tmp_path / f"{number}.parquet", row, names=names), shop=tmp_path / "logged")
     assert [(row[1], row[4]) for row in as_rows(Shop.open(tmp_path / "logged"))] == [("x", 0), ("y", 0), ("z", 1)]
     for second in (0, 20 * MINUTE, 40 * MINUTE):
@@ -438,9 +493,8 @@ def test_an_ingest_killed_at_any_point_leaves_the_old_shop(tmp_path):
     parquet(tmp_path / "2.parquet", ("b", "y", "click", 0))
     program = (
         "import os, sys, endcap.shop.ingest as i, endcap.shop.storage as s\n"
-        "place = sys.argv[3]\n"
-        "module = s if place in ('write_atomically', 'new_artefact') else i\n"
-        "setattr(module, place, lambda *a, **k: os._exit(9))\n"
+        "module = s if sys.argv[3] == 'write_atomically' else i\n"
+        "setattr(module, sys.argv[3], lambda *a, **k: os._exit(9))\n"
         "i.ingest(sys.argv[1], shop=sys.argv[2])\n"
     )
     for place in ("_judge", "write_parquet", "write_atomically"):
@@ -450,6 +504,21 @@ def test_an_ingest_killed_at_any_point_leaves_the_old_shop(tmp_path):
     assert ingest(tmp_path / "2.parquet", shop=shop).rows_kept == 1
     assert len(Shop.open(shop).events) == 2
     assert not list(shop.glob(".*"))
+
+
+def test_a_first_ingest_killed_before_its_end_is_no_shop_and_in_nobodys_way(tmp_path):
+    file = parquet(tmp_path / "1.parquet", ("a", "x", "click", 0))
+    program = (
+        "import os, sys, endcap.shop.ingest as i, endcap.shop.storage as s\n"
+        "s.write_atomically = lambda *a: os._exit(9)\n"
+        "i.ingest(sys.argv[1], shop=sys.argv[2])\n"
+    )
+    command = [sys.executable, "-c", program, str(file), str(tmp_path / "shop")]
+    assert subprocess.run(command, check=False).returncode == 9
+    with pytest.raises(InputError, match="not a shop folder"):
+        Shop.open(tmp_path / "shop")
+    ingest(file, shop=tmp_path / "shop")
+    assert sorted(path.name for path in (tmp_path / "shop").iterdir()) == ["generation-000001", "manifest.json"]
 
 
 def test_old_generations_go_but_the_last_stays_for_open_readers(tmp_path):

@@ -10,22 +10,23 @@ import pyarrow as pa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from endcap.errors import InputError
 from endcap.shop import Shop
 from endcap.shop.ingest import ingest
 from endcap.shop.storage import read_rejected
 
 from .logs import HEADER, START
 
-garbage = st.text(max_size=8) | st.sampled_from(["", " ", "-", "nan", '"', "\0", "1e999", "2100-01-01", "🛒", "\r", "a,b"])
+garbage = st.text(max_size=8) | st.sampled_from(
+    ["", " ", "-", "nan", '"', "\0", "1e999", "2100-01-01", "🛒", "\r", "a,b"]
+)
 ids = st.sampled_from(["a", "b", "c"]) | garbage
 kinds = st.sampled_from(["click", "cart", "purchase", "search"]) | garbage
 times = st.integers(START, START + 9).map(str) | garbage
-SLOW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @given(rows=st.lists(st.tuples(ids, ids, kinds, times), min_size=1, max_size=40), tail=st.text(max_size=30))
-@SLOW
+@FEW
 def test_every_row_is_kept_or_refused(rows, tail, tmp_path_factory):
     folder = tmp_path_factory.mktemp("log")
     good = ("good", "item", "click", str(START))
@@ -57,7 +58,7 @@ def log_of(rows: list[tuple[int, int, int, int]]) -> pa.Table:
 
 
 @given(rows=good_rows, step=st.integers(0, 13))
-@SLOW
+@FEW
 def test_a_view_is_the_shop_that_never_saw_later_rows(rows, step):
     cut = (START + 900 * step) * 1_000_000
     view = Shop.from_tables(log_of(rows)).until(cut)
@@ -76,7 +77,7 @@ def test_a_view_is_the_shop_that_never_saw_later_rows(rows, step):
 
 
 @given(rows=good_rows, seed=st.integers(0, 5))
-@SLOW
+@FEW
 def test_the_order_of_rows_decides_between_equal_moments_only(rows, seed):
     rows = list({(user, step): (user, item, kind, step) for user, item, kind, step in rows}.values())
     shuffled = [rows[place] for place in np.random.default_rng(seed).permutation(len(rows))]
@@ -87,12 +88,11 @@ def test_the_order_of_rows_decides_between_equal_moments_only(rows, seed):
 
 
 @given(values=st.lists(garbage | st.none(), min_size=1, max_size=30), column=st.sampled_from(["user", "item", "time"]))
-@SLOW
+@FEW
 def test_no_text_breaks_a_column(values, column):
     rows = {"user": ["a"], "item": ["x"], "interaction": ["click"], "time": [str(START)]}
-    table = pa.table({name: [value[0], *(values if name == column else value * len(values))] for name, value in rows.items()})
-    try:
-        shop = Shop.from_tables(table, max_rejected=1)
-    except InputError as error:  # Arrow takes no lone surrogates
-        raise AssertionError(error) from error
+    cells = {name: [value[0], *(values if name == column else value * len(values))] for name, value in rows.items()}
+    table = pa.table(cells)
+    shop = Shop.from_tables(table, max_rejected=1)
     assert shop.report.rows_read == 1 + len(values)
+    assert len(shop.events) == shop.report.rows_kept

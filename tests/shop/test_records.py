@@ -59,9 +59,9 @@ def test_no_byte_but_line_ends_is_lost_and_blocks_do_not_matter(text, block, tmp
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(records, "BLOCK_BYTES", block)
         assert all_records(path) == whole
-    assert "".join(record for *_, record in whole).replace("\n", "").replace("\r", "") == text.replace("\n", "").replace(
-        "\r", ""
-    )
+    assert "".join(record for *_, record in whole).replace("\n", "").replace("\r", "") == text.replace(
+        "\n", ""
+    ).replace("\r", "")
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])

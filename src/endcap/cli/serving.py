@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,6 +43,9 @@ def serve(
 
     Example: endcap serve releases/ --surfaces surfaces.toml --port 8000 --state state.db
     """
+    for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):  # read when numpy is imported, below
+        os.environ.setdefault(variable, "1")  # a second thread never helped one query, and fights for the cores
+
     from endcap.serve.run import run
     from endcap.serve.service import ServerSettings
     from endcap.settings import make_settings

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any, Literal
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from endcap.answers import Indexed
 from endcap.errors import InputError
@@ -17,6 +18,7 @@ from endcap.evaluate.report import Figures, Report
 from endcap.evaluate.segments import segments
 from endcap.evaluate.taxonomy import taxonomy_cosines
 from endcap.shop import Shop
+from endcap.shop.shop import END_OF_TIME
 
 PROTOCOLS = ("purchase-intent", "next-item")
 ALL_PAIRS = "all"
@@ -67,19 +69,24 @@ def evaluate(
     _check_lengths("budgets", budgets, LONGEST_BUDGET)
     _check_lengths("k", lengths, LONGEST_LIST)
     train, held_out = shop if isinstance(shop, tuple) else shop.split_by_time(test)
-    entrants = enter(models, train, held_out, settings)
+    if train.events.time.max(initial=0) >= held_out.events.time.min(initial=END_OF_TIME):
+        raise InputError("the training part reaches into the test part; split by time, as Shop.split_by_time does")
+    entrants = enter(models, held_out, settings)
     contests: Sequence[PurchaseIntent] | Sequence[NextItem]
     if protocol == "next-item":
         contests = [NextItem(train, held_out, want=want, lengths=lengths, repeats=repeats, every=every, seed=seed)]
     else:
         contests = _purchase_intents(train, held_out, _questions(train, source, want, pairs), budgets, seed)
     cosines: dict[str, Figures] = {}
-    for entrant in entrants:
-        model = entrant.ready(train, seed=seed, threads=threads, show=show)
-        for contest in contests:
-            contest.measure(entrant.name, model, show=show)
-        if taxonomy and isinstance(model, Indexed):
-            cosines[entrant.name] = taxonomy_cosines(model, category_numbers(train), seed=seed)
+    with threadpool_limits(
+        threads, "blas"
+    ):  # many small questions: more threads than asked for only wait for each other
+        for entrant in entrants:
+            model = entrant.ready(train, seed=seed, threads=threads, show=show)
+            for contest in contests:
+                contest.measure(entrant.name, model, show=show)
+            if taxonomy and isinstance(model, Indexed):
+                cosines[entrant.name] = taxonomy_cosines(model, category_numbers(train), seed=seed)
     first = contests[0]
     figures, paired = first.outcomes.summary(seed=seed)
     return Report(

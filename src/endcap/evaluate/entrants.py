@@ -36,7 +36,7 @@ class Entrant:
 
 
 def enter(
-    contestants: Contestants, train: Shop, test: Shop, settings: Mapping[str, Mapping[str, Any]] | None = None
+    contestants: Contestants, test: Shop, settings: Mapping[str, Mapping[str, Any]] | None = None
 ) -> list[Entrant]:
     """Check everyone before anything is trained.
 
@@ -46,21 +46,29 @@ def enter(
     Raises:
         InputError: for an unknown name, a model that has seen the test part, or one of another shop.
     """
-    named = contestants if isinstance(contestants, Mapping) else {_name(c): c for c in contestants}
+    named = contestants if isinstance(contestants, Mapping) else _by_name(contestants)
     if not named:
         raise InputError("name at least one model to evaluate; `endcap systems` lists those that can be trained")
     settings = settings or {}
     for name in settings:
         if name not in named:
             raise InputError(f"--set {name}.…: {name} does not take part; those who do: {', '.join(named)}")
-    return [_entrant(name, contestant, train, test, settings.get(name, {})) for name, contestant in named.items()]
+    return [_entrant(name, contestant, test, settings.get(name, {})) for name, contestant in named.items()]
+
+
+def _by_name(contestants: Sequence[Contestant]) -> dict[str, Contestant]:
+    named: dict[str, Contestant] = {}
+    for contestant in contestants:
+        if named.setdefault(_name(contestant), contestant) is not contestant:
+            raise InputError(f"two models are called {_name(contestant)}: tell them apart by a mapping, name -> model")
+    return named
 
 
 def _name(contestant: Contestant) -> str:
     return str(contestant) if isinstance(contestant, str | Path) else getattr(contestant, "system", repr(contestant))
 
 
-def _entrant(name: str, contestant: Contestant, train: Shop, test: Shop, settings: Mapping[str, Any]) -> Entrant:
+def _entrant(name: str, contestant: Contestant, test: Shop, settings: Mapping[str, Any]) -> Entrant:
     if isinstance(contestant, str) and contestant in systems.SYSTEMS:
         systems.create(contestant, settings)  # so that a wrong setting is known before anything is trained
         return Entrant(name, system=contestant, settings=settings)
@@ -70,11 +78,11 @@ def _entrant(name: str, contestant: Contestant, train: Shop, test: Shop, setting
         if not Path(contestant).exists():
             raise InputError(f"{contestant}: neither a system (`endcap systems` lists them) nor a model folder")
         contestant = systems.open(contestant)
-    check_is_fair(name, contestant, train, test)
+    check_is_fair(name, contestant, test)
     return Entrant(name, contestant)
 
 
-def check_is_fair(name: str, model: Any, train: Shop, test: Shop) -> None:
+def check_is_fair(name: str, model: Any, test: Shop) -> None:
     """Refuse a model of another shop and one that has seen the test part; objects without an origin are trusted.
 
     Raises:
@@ -89,10 +97,11 @@ def check_is_fair(name: str, model: Any, train: Shop, test: Shop) -> None:
     if origin.interactions.names != test.interactions.names:
         ours, theirs = ", ".join(test.interactions.names), ", ".join(origin.interactions.names)
         raise InputError(f"{name} was trained on another shop: its interactions are {theirs}, this shop's are {ours}")
-    if origin.trained_until > train.end:
+    begin = int(test.events.time.min())
+    if origin.trained_until > begin:
         raise InputError(
             f"{name} was trained until {_time(origin.trained_until)} and has seen the test part, which begins "
-            f"{_time(train.end)}: train it with --until {_time(train.end)}, or give its system's name ({model.system})"
+            f"{_time(begin)}: train it with --until {_time(begin)}, or give its system's name ({model.system})"
         )
 
 

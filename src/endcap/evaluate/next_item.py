@@ -85,10 +85,11 @@ class NextItem:
         return "ndcg@10" if 10 in self.lengths else f"ndcg@{self.lengths[-1]}"
 
     @property
-    def shown(self) -> list[str]:
+    def shown(self) -> list[list[str]]:
+        """Metrics to print, table by table."""
         k = self.headline.partition("@")[2]
-        metrics_shown = [f"{metric}@{k}" for metric in ("hit_rate", "ndcg", "mrr", "coverage", "novelty")]
-        return metrics_shown + ([f"diversity@{k}"] if (self.category >= 0).any() else [])
+        others = ["coverage", "novelty", "diversity"] if (self.category >= 0).any() else ["coverage", "novelty"]
+        return [[f"{metric}@{k}" for metric in ("hit_rate", "ndcg", "mrr")], [f"{metric}@{k}" for metric in others]]
 
     def measure(self, name: str, model: Retriever, *, show: bool = False) -> None:
         """Ask one model for every query's list and keep its outcomes.

@@ -115,10 +115,10 @@ class PurchaseIntent:
         return f"purchase_intent@{self.budgets[-1]}"
 
     @property
-    def shown(self) -> list[str]:
-        longest = self.budgets[-1]
-        others = [f"purchase_intent_{kind}@{longest}" for kind in ("own", "causal", "last4")]
-        return [*(f"purchase_intent@{k}" for k in self.budgets), *others, "coverage_items", "coverage_traffic"]
+    def shown(self) -> list[list[str]]:
+        """Metrics to print, table by table."""
+        variants = [f"purchase_intent_{kind}@{self.budgets[-1]}" for kind in ("own", "causal", "session", "last4")]
+        return [[f"purchase_intent@{k}" for k in self.budgets], variants, ["coverage_items", "coverage_traffic"]]
 
     def measure(self, name: str, model: RelatesItems, *, show: bool = False) -> None:
         """Ask one model for all lists and keep its outcomes.

@@ -18,7 +18,7 @@ from endcap.metrics import Interval
 Figures = dict[str, dict[str, Interval]]
 """model -> metric -> figure"""
 
-UNIT = {"novelty": " bits"}  # the others are shares, shown in per cent
+NO_SHARES = {"novelty", "within", "across", "difference"}  # the others are shown in per cent
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Report:
 
     Attributes:
         data: what was measured on; models: model -> metric -> figure; paired: every two models on every metric.
-        headline: the metric that models are ordered by.
+        headline: the metric that says who is best; shown: metrics to print, table by table.
         pairs: "click:cart" -> figures, where asked for; segments: segment -> group -> figures; taxonomy: model ->
             space -> mean cosine of items `within` one category and `across` categories.
     """
@@ -54,7 +54,7 @@ class Report:
     models: Figures
     paired: list[Difference]
     headline: str
-    shown: Sequence[str] = ()
+    shown: Sequence[Sequence[str]]
     pairs: dict[str, Figures] = field(default_factory=dict)
     segments: dict[str, dict[str, Figures]] = field(default_factory=dict)
     taxonomy: dict[str, Figures] = field(default_factory=dict)
@@ -84,9 +84,10 @@ class Report:
         """Tables with intervals, the best in bold, and what the differences allow to say."""
         console = console or Console()
         if not console.is_terminal:
-            console = Console(file=console.file, width=200)
+            console = Console(file=console.file, width=160)
         console.print(f"{self.protocol} on {self._data_line()}", highlight=False)
-        console.print(_table("", self.models, self.shown or list(next(iter(self.models.values())))))
+        for metrics in self.shown:
+            console.print(_table("", self.models, metrics))
         for line in self._difference_lines():
             console.print(line, highlight=False)
         if self.pairs:
@@ -155,11 +156,10 @@ def _segment_table(segment: str, groups: Mapping[str, Figures], metric: str) -> 
 def _cell(metric: str, figure: Interval | None, bold: bool = False) -> str:
     if figure is None or math.isnan(figure.value):
         return "-"
-    in_bits = metric.partition("@")[0] in UNIT
-    scale, digits = (1, 2) if in_bits else (100, 2)
-    text = f"{scale * figure.value:.{digits}f}"
-    if not math.isnan(figure.low):
-        text += f" \\[{scale * figure.low:.{digits}f}, {scale * figure.high:.{digits}f}]"
+    scale = 1 if metric.partition("@")[0] in NO_SHARES else 100
+    text = f"{scale * figure.value:.2f}"
+    if figure.low < figure.high:
+        text += f" \\[{scale * figure.low:.2f}, {scale * figure.high:.2f}]"
     return f"[bold]{text}[/bold]" if bold else text
 
 

@@ -42,16 +42,19 @@ class Recorder:
 
 def recorded_queries(
     name: str, model: Model, spaces: Mapping[str, Space], shop: Shop
-) -> dict[str, NDArray[np.float32]]:
+) -> tuple[dict[str, NDArray[np.float32]], int]:
     """What a model asks its spaces for, on questions that will come: related items, and lists for people.
+
+    Returns:
+        Queries (q, d) by space, and how many questions had an answer.
 
     Raises:
         EndcapError: if it fails to answer.
     """
     recorders = {space: Recorder(vectors) for space, vectors in spaces.items()}
     attach(model, recorders)
-    ask(name, model, shop)
-    return {space: recorder.queries() for space, recorder in recorders.items()}
+    answered = ask(name, model, shop)
+    return {space: recorder.queries() for space, recorder in recorders.items()}, answered
 
 
 def attach(model: Model, searchers: Mapping[str, Searcher]) -> None:

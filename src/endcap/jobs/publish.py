@@ -88,9 +88,14 @@ def publish(
         current = _open_live(to, report)
         parts = {}
         for name, model in opened.items():
-            parts[name] = _part(name, folders[name], model, shop, index)
-            bar.advance(1, f"{name} answers")
-            report.gate.models.append(_judge(name, folders[name], model, current, shop, gate or GateSettings()))
+            spaces: Mapping[str, Space] = model.spaces() if isinstance(model, Indexed) else {}
+            queries, answered = recorded_queries(name, model, spaces, shop)
+            parts[name] = Part(folders[name], spaces, queries, index)
+            bar.advance(1, f"{name} asked")
+            verdict = _judge(name, folders[name], model, current, shop, gate or GateSettings())
+            if not answered and not verdict.problem:
+                verdict.problem = "it has no answer to any question"
+            report.gate.models.append(verdict)
             bar.advance(1, f"{name} judged")
         report.warnings += [f"the live release has {name}, this one does not" for name in current if name not in opened]
         if report.gate.problems and not force:
@@ -146,11 +151,6 @@ def _check_shop(name: str, model: Model, shop: Shop) -> None:
     if origin.interactions != shop.interactions:
         ours, theirs = ", ".join(shop.interactions.names), ", ".join(origin.interactions.names)
         raise InputError(f"{name} was trained on another shop: its interactions are {theirs}, this shop's are {ours}")
-
-
-def _part(name: str, folder: Path, model: Model, shop: Shop, index: Kind) -> Part:
-    spaces: Mapping[str, Space] = model.spaces() if isinstance(model, Indexed) else {}
-    return Part(folder, spaces, recorded_queries(name, model, spaces, shop), index)
 
 
 def _live_or_none(to: Path) -> str | None:

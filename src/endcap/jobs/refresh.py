@@ -19,6 +19,7 @@ from endcap.errors import DamagedArtefact, EndcapError, InputError
 from endcap.jobs.drain import drain
 from endcap.jobs.gate import GateSettings
 from endcap.jobs.publish import KEEP, GateRefused, PublishReport, publish
+from endcap.models import Model
 from endcap.release import Release, live
 from endcap.release.write import check_name, data_fingerprint
 from endcap.settings import make_settings
@@ -194,14 +195,12 @@ class _Trainer:
         known = self.current.manifest["models"].get(name) if self.current else None
         standing = self.current.model_folders[name] if self.current and known else None
         outcome = ModelOutcome(system=plan.system, action="kept", trained_until=known and known["trained_until"])
-        if known and known["system"] == plan.system:
-            newer_by = self.until - known["trained_until"]
-            if newer_by < ON_TIME * duration(plan.every):
-                outcome.why = f"not due: less than {plan.every} of events since it was trained"
-                return outcome, standing
+        model = models.create(plan.system, plan.settings)
+        if known and not self._is_due(model, plan.every, known):
+            outcome.why = f"not due: less than {plan.every} of events since it was trained"
+            return outcome, standing
         started = time.monotonic()
         try:
-            model = models.create(plan.system, plan.settings)
             model.fit(
                 self.log.until(self.until), seed=self.settings.seed, threads=self.settings.threads, show=self.show
             )
@@ -212,6 +211,13 @@ class _Trainer:
         outcome.action, outcome.seconds = "trained", round(time.monotonic() - started, 2)
         outcome.trained_until = model.origin.trained_until if model.origin else None
         return outcome, self.workshop / name
+
+    def _is_due(self, model: Model, every: str, known: Mapping[str, Any]) -> bool:
+        """Whether the log has moved on since the live model was trained, or other settings are wanted."""
+        if (model.system, msgspec.to_builtins(model.config)) != (known["system"], known["config"]):
+            return True
+        times = self.log.events.time
+        return int(times[times < self.until].max()) - known["trained_until"] >= ON_TIME * duration(every)
 
 
 def _is_news(report: RefreshReport, current: Release | None, log: Shop) -> bool:

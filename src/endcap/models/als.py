@@ -20,15 +20,18 @@ from endcap.answers import Candidates, Evidence, Items, Request, Scores, Searche
 from endcap.index import Exact
 from endcap.models.base import Model
 from endcap.models.lists import without_own
+from endcap.progress import progress
 from endcap.shop import Shop
+
+LATEST = 200  # actions that a person is judged by
 
 
 class AlsConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of matrix factorisation."""
 
-    factors: Annotated[int, Meta(ge=1, le=1024, description="length of the vectors")] = 128
-    regularization: Annotated[float, Meta(ge=0, description="weight of the squared length of the vectors")] = 0.01
-    alpha: Annotated[float, Meta(gt=0, description="confidence in an action; its absence has confidence 1")] = 1.0
+    factors: Annotated[int, Meta(ge=1, le=1024, description="length of the vectors")] = 64
+    regularization: Annotated[float, Meta(ge=0, description="weight of the squared length of the vectors")] = 10.0
+    alpha: Annotated[float, Meta(gt=0, description="confidence in an action; its absence has confidence 1")] = 40.0
     iterations: Annotated[int, Meta(ge=1, description="rounds over users and items")] = 15
 
 
@@ -57,9 +60,10 @@ class Als(Model):
         """What follows from the factors."""
         lengths = np.linalg.norm(self._factors, axis=1, keepdims=True)
         self._units = np.divide(self._factors, lengths, out=np.zeros_like(self._factors), where=lengths > 0)
-        self._gram = self._factors.T.astype(np.float64) @ self._factors
+        gram = self._factors.T.astype(np.float64) @ self._factors
         # a hair above 0, so that a person's equation has a solution without regularisation, too
-        self._ridge = max(self.config.regularization, 1e-6 * max(float(np.trace(self._gram)), 1e-6))
+        ridge = max(self.config.regularization, 1e-6 * max(float(np.trace(gram)), 1e-6))
+        self._inverse = np.linalg.inv(gram + ridge * np.eye(len(gram)))
         self._searchers: dict[str, Searcher] = {name: Exact(space) for name, space in self.spaces().items()}
         self._by_people = [Exact(Space(self._item[rows], self._factors[rows])) for rows in self._slices()]
 
@@ -115,14 +119,20 @@ class Als(Model):
         return np.where(rows >= 0, self._factors[rows] @ self._fold_in(request), 0).astype(np.float32)
 
     def _fold_in(self, request: Request) -> NDArray[np.float32]:
-        """The user factor that the history alone gives: (Y'Y + (alpha - 1) Yu'Yu + reg I) x = alpha Yu'1."""
-        past = request.history
+        """The user factor that the latest actions alone give: (Y'Y + reg I + (alpha - 1) Yu'Yu) x = alpha Yu'1.
+
+        By the identity of Woodbury, so that a question costs a system of the size of the history, not of the factors.
+        """
+        past = request.history.last(LATEST)
         known = [self._rows(past.items[past.interactions == kind], int(kind)) for kind in np.unique(past.interactions)]
         rows = np.unique(np.concatenate([*known, np.empty(0, np.int32)]))
         own = self._factors[rows[rows >= 0]].astype(np.float64)
-        confidence = self.config.alpha
-        left = self._gram + (confidence - 1) * own.T @ own + self._ridge * np.eye(own.shape[1])
-        return np.linalg.solve(left, confidence * own.sum(axis=0)).astype(np.float32)
+        solved = own @ self._inverse
+        user = solved.sum(axis=0)
+        more = self.config.alpha - 1
+        if more:
+            user = user - solved.T @ np.linalg.solve(np.eye(len(own)) / more + own @ solved.T, own @ user)
+        return (self.config.alpha * user).astype(np.float32)
 
     def _arrays(self) -> Mapping[str, NDArray[Any]]:
         return {"factors": self._factors, "item": self._item, "offsets": self._offsets, "row_of": self._row_of}
@@ -151,7 +161,8 @@ def factorise(
     _, row = np.unique(user, return_inverse=True)
     matrix = csr_matrix((np.ones(len(row), np.float32), (row, token)))
     matrix.data[:] = 1  # repeats were summed
-    with threadpool_limits(1, "blas"):  # implicit has threads of its own
+    # implicit has threads of its own
+    with threadpool_limits(1, "blas"), progress("factorising", config.iterations, shown=show) as bar:
         learner = AlternatingLeastSquares(
             factors=config.factors,
             regularization=config.regularization,
@@ -160,5 +171,5 @@ def factorise(
             num_threads=threads,
             random_state=seed,
         )
-        learner.fit(matrix, show_progress=show)
+        learner.fit(matrix, show_progress=False, callback=lambda *_: bar.advance())
     return np.ascontiguousarray(learner.item_factors, np.float32)

@@ -81,10 +81,6 @@ class ItemInteractionConfig(msgspec.Struct, frozen=True, kw_only=True):
         Literal["auto", "none", "paper"],
         Meta(description="paper: sessions of 4 tokens and more with a purchase; auto: chosen on validation"),
     ] = "auto"
-    fill: Annotated[
-        Literal["auto", "no", "yes"],
-        Meta(description="yes: items never carted stand in the carts' space by their click vector (paper: no)"),
-    ] = "auto"
     validation: Annotated[str, Meta(description="last part of the training log that choices are made on")] = "0.1"
     sellers: Annotated[bool, Meta(description="also embed (seller, interaction), for items without a vector")] = True
 
@@ -116,7 +112,6 @@ class Choice(NamedTuple):
 
     session_filter: str
     scorer: Scorer
-    fill: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +121,6 @@ class TypedVectors:
     Attributes:
         row_of: (n_kinds, n_things) int32, -1 where a pair has no vector; type_offsets: (n_kinds + 1,).
         thing: (rows,) int32; queries, targets: (rows, dim) float32, rows by interaction, then thing.
-        fill: whether a space also holds the things that lack a vector for its interaction, by one they have.
     """
 
     row_of: NDArray[np.int32]
@@ -134,13 +128,12 @@ class TypedVectors:
     thing: NDArray[np.int32]
     queries: Vectors
     targets: Vectors
-    fill: bool
 
     @classmethod
-    def of(cls, corpus: TypedSessions, tables: Tables, scorer: Scorer, fill: bool) -> TypedVectors:
+    def of(cls, corpus: TypedSessions, tables: Tables, scorer: Scorer) -> TypedVectors:
         queries = tables.inputs if scorer == "in_out_ip" else _unit(tables.inputs)
         targets = {"in_in_cos": queries, "in_out_ip": tables.outputs, "in_out_cos": _unit(tables.outputs)}[scorer]
-        return cls(corpus.row_of, corpus.type_offsets, corpus.thing, queries, targets, fill)
+        return cls(corpus.row_of, corpus.type_offsets, corpus.thing, queries, targets)
 
     @property
     def n_kinds(self) -> int:
@@ -154,14 +147,7 @@ class TypedVectors:
     def space(self, kind: int) -> Space:
         """The targets of one interaction; none where the interaction does not occur."""
         rows = slice(self.type_offsets[kind], self.type_offsets[kind + 1])
-        own = Space(self.thing[rows], self.targets[rows])
-        if not self.fill or len(own.items) == 0:
-            return own
-        row = self.row_of[kind].copy()
-        for other in sorted(range(self.n_kinds), key=lambda other: (abs(other - kind), other)):
-            row = np.where(row < 0, self.row_of[other], row)
-        things = np.flatnonzero(row >= 0).astype(np.int32)
-        return Space(things, self.targets[row[things]])
+        return Space(self.thing[rows], self.targets[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,8 +205,7 @@ class ItemInteraction(Model):
         config = self.config
         filters = ("none", "paper") if config.session_filter == "auto" else (config.session_filter,)
         scorers = SCORERS if config.scorer == "auto" else (config.scorer,)
-        fills = {"auto": (False, True), "yes": (True,), "no": (False,)}[config.fill if config.typed else "no"]
-        choices = list(itertools.starmap(Choice, itertools.product(filters, scorers, fills)))
+        choices = list(itertools.starmap(Choice, itertools.product(filters, scorers)))
         tried: list[dict[str, Any]] = []
         if len(choices) > 1:
             with contextlib.suppress(InputError):  # a log too short to hold anything out: the defaults stand
@@ -242,7 +227,7 @@ class ItemInteraction(Model):
                 continue
             tables = self._train(corpus, effort, f"choose-{session_filter}")
             for choice in group:
-                vectors = TypedVectors.of(corpus, tables, choice.scorer, choice.fill)
+                vectors = TypedVectors.of(corpus, tables, choice.scorer)
                 searcher = Exact(vectors.space(self._kind(origin.intent)))
                 lists = partial(_lists_of, vectors, searcher, self._kind, budget)
                 hit_rate = float(purchase_intent(cases, lists, [budget]).mean())
@@ -276,7 +261,7 @@ class ItemInteraction(Model):
         return self._ready(corpus, self._train(corpus, effort._replace(show=False), "sellers"))
 
     def _ready(self, corpus: TypedSessions, tables: Tables) -> TypedVectors:
-        return TypedVectors.of(corpus, tables, self._chosen["scorer"], self._chosen["fill"])
+        return TypedVectors.of(corpus, tables, self._chosen["scorer"])
 
     def _train(self, corpus: TypedSessions, effort: Effort, stage: str) -> Tables:
         """Equation (3) by stochastic gradient."""
@@ -349,8 +334,8 @@ class ItemInteraction(Model):
     def _restore(self, arrays: Mapping[str, NDArray[Any]], learned: Mapping[str, Any]) -> None:
         self._chosen = dict(learned)
         self._popularity = arrays["popularity"]
-        self._vectors = _unpacked("items", arrays, learned["fill"])
-        self._sellers = _unpacked("sellers", arrays, learned["fill"]) if "sellers-thing" in arrays else None
+        self._vectors = _unpacked("items", arrays)
+        self._sellers = _unpacked("sellers", arrays) if "sellers-thing" in arrays else None
         self._shelves = {
             name: Shelves(*(arrays[f"{name}-{field}"] for field in ("group_of", "offsets", "items")))
             for name in ("seller", "category")
@@ -514,7 +499,7 @@ def _packed(prefix: str, vectors: TypedVectors) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _unpacked(prefix: str, arrays: Mapping[str, NDArray[Any]], fill: bool) -> TypedVectors:
+def _unpacked(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> TypedVectors:
     row_of, type_offsets, thing = (arrays[f"{prefix}-{field}"] for field in FIELDS[:3])
     queries = arrays[f"{prefix}-queries"]
-    return TypedVectors(row_of, type_offsets, thing, queries, arrays.get(f"{prefix}-targets", queries), fill)
+    return TypedVectors(row_of, type_offsets, thing, queries, arrays.get(f"{prefix}-targets", queries))

@@ -126,7 +126,7 @@ class Asking:
             notes.append(f"user {question.user!r} is unknown")
         strangers = [item for item in question.basket if self.serving.catalogue.number(item) < 0]
         if unknown := [*strangers, *self.who.unknown]:
-            notes.append(f"{len(unknown)} items in the question are unknown, such as {unknown[0]!r}")
+            notes.append(f"unknown items in the question: {len(unknown)}, such as {unknown[0]!r}")
         if self.filling.missing:
             notes.append(f"{len(self.filling.picks)} of {self.filling.k} items: no others satisfy the rules")
         return notes

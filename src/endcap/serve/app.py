@@ -162,9 +162,10 @@ def metrics(request: Asked) -> Response[bytes]:
 @get("/", include_in_schema=False)
 async def page() -> Response[bytes]:
     """The web page for looking at lists."""
-    return Response(PAGE, media_type="text/html")
+    return Response(PAGE, media_type="text/html", headers={"content-security-policy": PAGE_POLICY})
 
 
+PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
 PAGE = resources.files("endcap.serve").joinpath("page.html").read_bytes()
 
 

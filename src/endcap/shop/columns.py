@@ -19,6 +19,7 @@ ATTRIBUTES = ("title", "category", "brand", "seller", "price", "domain", "in_sto
 ITEM_COLUMNS = ("item", *ATTRIBUTES)
 FOLDED = ("title", "category", "brand", "seller", "price", "domain")  # attributes that an event log may carry
 VECTOR_PREFIX = "vector_"
+NOT_TAKEN = "-"  # theirs=- leaves a column out that has one of our names by chance
 
 SYNONYMS = {
     "user": "user_id userid visitorid visitor_id customer_id customerid customer uid member_id",
@@ -108,19 +109,23 @@ def _choose(found: Sequence[str], pairs: Sequence[tuple[str, str]], known: set[s
     if twice:
         raise InputError(f"{where}: the column {twice[0]!r} stands twice in the header; rename one of them")
     theirs_of: dict[str, str] = {}
+    left_out = set()
     for theirs, ours in pairs:
+        if theirs not in found:
+            raise InputError(f"{option} {theirs}={ours}: {where} has no column {theirs!r}; it has {', '.join(found)}")
+        if ours == NOT_TAKEN:
+            left_out.add(theirs)
+            continue
         if ours not in known:
             near = difflib.get_close_matches(ours, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"ours are {', '.join(sorted(known))}"
             raise InputError(f"{option} {theirs}={ours}: there is no column {ours!r} of ours; {hint}")
-        if theirs not in found:
-            raise InputError(f"{option} {theirs}={ours}: {where} has no column {theirs!r}; it has {', '.join(found)}")
         if theirs_of.get(ours, theirs) != theirs:
             raise InputError(f"{option}: both {theirs_of[ours]!r} and {theirs!r} are mapped to {ours!r}; keep one")
         theirs_of[ours] = theirs
-    mapped = set(theirs_of.values())
+    settled = left_out | set(theirs_of.values())
     for name in found:
-        if name in known and name not in mapped:
+        if name in known and name not in settled:
             theirs_of.setdefault(name, name)
     unused = tuple(name for name in found if name not in theirs_of.values())
     _check_capitals(found, theirs_of, where)
@@ -132,7 +137,9 @@ def _check_capitals(found: Sequence[str], theirs_of: Mapping[str, str], where: s
     for taken in theirs_of.values():
         twins = [name for name in found if name != taken and name.lower() == taken.lower()]
         if twins:
-            raise InputError(f"{where}: the columns {twins[0]!r} and {taken!r} differ in capitals only; rename one of them")
+            raise InputError(
+                f"{where}: the columns {twins[0]!r} and {taken!r} differ in capitals only; rename one of them"
+            )
 
 
 def _check_required(chosen: Chosen, needed: Sequence[str], found: Sequence[str], where: str, option: str) -> None:

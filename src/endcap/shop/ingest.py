@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from endcap.errors import InputError
-from endcap.progress import progress
+from endcap.progress import Progress, progress
 from endcap.shop.columns import EVENT_COLUMNS, ITEM_COLUMNS, names_of_interest
 from endcap.shop.intake import REJECTED_SCHEMA, Intake
 from endcap.shop.options import make_options
@@ -24,6 +24,7 @@ from endcap.shop.storage import (
     EVENTS,
     ITEMS,
     REJECTED,
+    STAGING,
     USERS,
     Generation,
     current_generation,
@@ -35,7 +36,6 @@ from endcap.shop.storage import (
     write_parquet,
 )
 
-STAGING = ".staging."
 ABOUT_THE_SHOP = ("users", "items", "interactions", "first_time", "last_time", "sessions")
 
 
@@ -69,11 +69,15 @@ def ingest(
         intake = Intake(settings, old, Path(staging))
         try:
             new = _unknown(event_sources, old, intake.report)
-            _take(intake, new, item_sources, show=show)
-            _judge(intake, rejected)
-            intake.number()
-            if _changes(intake):
-                _store(intake, shop, new, item_sources)
+            with progress("ingest", len(new) + len(item_sources) + 2, shown=show) as bar:
+                _take(intake, new, item_sources, bar)
+                _judge(intake, rejected)
+                bar.advance(0, "numbering")
+                intake.number()
+                bar.advance(1, "ordering")
+                if _changes(intake):
+                    _store(intake, shop, new, item_sources)
+                bar.advance(1, "done")
         finally:
             intake.close()
     return intake.report
@@ -87,8 +91,9 @@ def shop_from_tables(events: Any, items: Any = None, **options: Any) -> Shop:
     """
     intake = Intake(make_options(**options), None, None)
     try:
-        item_sources = [] if items is None else [TableSource.of("items", items)]
-        _take(intake, [TableSource.of("events", events)], item_sources, show=False)
+        intake.add_events(TableSource.of("events", events))
+        if items is not None:
+            intake.add_items(TableSource.of("items", items))
         intake.judge()
         intake.number()
         tables = list(intake.events())
@@ -113,14 +118,12 @@ def _unknown(sources: Sequence[Source], old: Generation | None, report: IngestRe
     return new
 
 
-def _take(intake: Intake, events: Sequence[Source], items: Sequence[Source], *, show: bool) -> None:
-    with progress("reading", len(events) + len(items), shown=show) as bar:
-        for source in events:
-            intake.add_events(source)
-            bar.advance(1, source.name)
-        for source in items:
-            intake.add_items(source)
-            bar.advance(1, source.name)
+def _take(intake: Intake, events: Sequence[Source], items: Sequence[Source], bar: Progress) -> None:
+    for add, sources in ((intake.add_events, events), (intake.add_items, items)):
+        for source in sources:
+            bar.advance(0, source.name)
+            add(source)
+            bar.advance(1)
 
 
 def _judge(intake: Intake, rejected: str | Path | None) -> None:

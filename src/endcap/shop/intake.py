@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import duckdb
@@ -36,6 +37,7 @@ from endcap.shop.normalise import (
     item_cells,
     judge_events,
     judge_items,
+    microseconds_of,
 )
 from endcap.shop.options import DEFAULT_GAP, IngestOptions
 from endcap.shop.report import IngestReport
@@ -127,13 +129,12 @@ class Intake:
         try:
             if name == STAGED_EVENTS and self.taken:
                 self.con.insert(name, rows)
-            else:
-                self.con.create_table(name, rows)
+                return self.con.table(name)
+            return self.con.create_table(name, rows)
         except duckdb.Error as error:
             if isinstance(source, TextSource) and source.error is not None:
                 raise source.error from None
             raise InputError(f"{source.name}: cannot be read ({str(error).splitlines()[0]})") from None
-        return self.con.table(name)
 
     # -- judging ---------------------------------------------------------------------------------------------------
 
@@ -160,13 +161,14 @@ class Intake:
             report.items_read = kept + report.items_rejected
             self._check_share(report.item_reasons, report.items_read, "item", self._refused_items())
 
-    @property
+    @cached_property
     def staged(self) -> ir.Table:
+        """All event rows; to be asked for when all sources are in."""
         return self.con.table(STAGED_EVENTS)
 
-    @property
+    @cached_property
     def kept(self) -> ir.Table:
-        """Event rows that go into the shop."""
+        """Event rows that go into the shop; to be asked for after `judge`."""
         good = self.staged.filter(self.staged.reason.isnull())
         return good if self.duplicates is None else good.anti_join(self.duplicates, ["source", "line"])
 
@@ -175,7 +177,11 @@ class Intake:
         good = self.staged.filter(self.staged.reason.isnull())
         parts = []
         if "event_id" in self.taken:
-            parts.append(_repeated_event_ids(good, self._old_event_ids()).mutate(reason=ibis.literal(DUPLICATE_EVENT)))
+            repeated = _repeated_event_ids(good)
+            self._check_event_ids(good, repeated)
+            known = _known_event_ids(good, self._old_event_ids())
+            twice = repeated if known is None else repeated.union(known, distinct=True)
+            parts.append(twice.mutate(reason=ibis.literal(DUPLICATE_EVENT)))
         if self.options.drop_duplicates:
             columns = ["user", "item", "interaction", "time", *(name for name in OPTIONAL if name in good.columns)]
             rows = _repeated_rows(good, self._old_rows(columns), columns)
@@ -184,6 +190,15 @@ class Intake:
             parts.append(rows.mutate(reason=ibis.literal(DUPLICATE)))
         if parts:
             self.duplicates = self.con.create_table("duplicates", _union(parts))
+
+    def _check_event_ids(self, good: ir.Table, repeated: ir.Table) -> None:
+        """An event_id that hardly tells events apart is none: refusing what repeats it would lose most of the log."""
+        n_good, n_repeated = (int(self.con.execute(rows.count())) for rows in (good, repeated))
+        if n_repeated > n_good / 2:
+            raise InputError(
+                f"event_id: {n_repeated:,} of {n_good:,} rows repeat the event_id of another row, so it does not name "
+                "events; leave it out with --columns event_id=-"
+            )
 
     def _old_event_ids(self) -> ir.Table | None:
         events = self._old_events()
@@ -273,7 +288,7 @@ class Intake:
         self.item_ids = self._number("items", first_seen_items(kept, described), old_items)
 
         folded = [folded_attribute(kept, name) for name in FOLDED if name in self.taken] if kept is not None else []
-        old = None if self.old is None else self.con.read_parquet(self.old.folder / ITEMS).drop("known_from")
+        old = None if self.old is None else self._old_catalogue(self.old)
         self.catalogue = catalogue(self.item_ids, described, folded, old)
 
     def users(self) -> pa.Table:
@@ -339,6 +354,10 @@ class Intake:
             item=rows.item_number.coalesce(ibis.literal(-1, "int32")).cast("int32"),
             arrival=self._n_old_events() + rows.source.cast("int64") * 2**40 + rows.line,
         )
+
+    def _old_catalogue(self, old: Generation) -> ir.Table:
+        items = self.con.read_parquet(old.folder / ITEMS).drop("known_from")
+        return items.mutate(launched=microseconds_of(items.launched))
 
     def _n_old_events(self) -> int:
         return 0 if self.old is None else int(self.old.manifest["counts"]["events"])
@@ -433,20 +452,24 @@ def _engine(staging: Path | None, timezone: str) -> Backend:
         )
     con.raw_sql(f"SET TimeZone = '{timezone}'")
     con.raw_sql("SET preserve_insertion_order = false")  # every order that matters is asked for
+    con.raw_sql("SET enable_progress_bar = false")
     return con
 
 
-def _repeated_event_ids(good: ir.Table, old: ir.Table | None) -> ir.Table:
-    """(source, line) of rows whose event_id an earlier row, or the shop, already has."""
+def _repeated_event_ids(good: ir.Table) -> ir.Table:
+    """(source, line) of rows whose event_id an earlier row has."""
     named = good.filter(good.event_id.notnull()).select("event_id", "source", "line")
     counts = named.group_by("event_id").agg(n=named.count())
     among = named.semi_join(counts.filter(counts.n > 1), "event_id")
     place = ibis.row_number().over(ibis.window(group_by="event_id", order_by=["source", "line"]))
-    again = among.mutate(place=place).filter(ibis._.place > 0).select("source", "line")
+    return among.mutate(place=place).filter(ibis._.place > 0).select("source", "line")
+
+
+def _known_event_ids(good: ir.Table, old: ir.Table | None) -> ir.Table | None:
+    """(source, line) of rows whose event_id the shop has."""
     if old is None:
-        return again
-    known = named.semi_join(old.filter(old.event_id.notnull()), "event_id").select("source", "line")
-    return again.union(known, distinct=True)
+        return None
+    return good.semi_join(old.filter(old.event_id.notnull()), "event_id").select("source", "line")
 
 
 def _repeated_rows(good: ir.Table, old: ir.Table | None, columns: Sequence[str]) -> ir.Table:

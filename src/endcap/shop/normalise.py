@@ -43,7 +43,7 @@ def _bytes(text: str) -> int:  # type: ignore[empty-body]
 
 
 @ibis.udf.scalar.builtin(name="epoch_us")
-def _microseconds(moment: dt.Timestamp(timezone="UTC")) -> int:  # type: ignore[empty-body,valid-type]
+def microseconds_of(moment: dt.Timestamp(timezone="UTC")) -> int:  # type: ignore[empty-body,valid-type]
     """Microseconds since 1970 UTC. (Spark: unix_micros.)"""
 
 
@@ -300,14 +300,14 @@ def _time(column: ir.Value) -> ir.IntegerValue:
     if kind.is_floating() or kind.is_decimal():
         return _by_magnitude(column.cast("float64"))
     if kind.is_timestamp() or kind.is_date():
-        return _microseconds(column.cast(dt.Timestamp(timezone="UTC")))
+        return microseconds_of(column.cast(dt.Timestamp(timezone="UTC")))
     if not kind.is_string():
         raise InputError(f"the column for time holds {kind} values; numbers, timestamps or ISO 8601 are needed")
     text = ibis.ifelse(_may_be_blank(column), column.strip(), column)
     whole = text.re_search(r"^-?\d+$")
     # A four-digit year first: the engine's own words such as 'epoch' or 'infinity' are no times of a shop.
     return ibis.cases(
-        (text.like("____-%"), _microseconds(text.try_cast(dt.Timestamp(timezone="UTC")))),
+        (text.like("____-%"), microseconds_of(text.try_cast(dt.Timestamp(timezone="UTC")))),
         (whole, _by_magnitude(text.try_cast("int64"))),
         else_=_by_magnitude(text.try_cast("float64")),
     )

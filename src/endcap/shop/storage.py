@@ -36,6 +36,8 @@ EVENTS, USERS, ITEMS, REJECTED = "events.parquet", "users.parquet", "items.parqu
 DENSE = ("user", "item", "interaction", "time", "session")
 ON_DISK_ONLY = ("session_id", "event_id")  # needed to append, not to learn
 GENERATIONS_KEPT = 2
+STAGING = ".staging."  # prefix of the engine's working folders
+OURS = (".", "generation-")  # how names begin that may stand in a folder before it is a shop
 
 
 @dataclass(frozen=True)
@@ -177,25 +179,37 @@ def only_writer(shop: Path) -> Iterator[None]:
     Raises:
         InputError: if another process is writing it, or the folder is something else.
     """
-    if (shop / MANIFEST).exists():
+    if is_shop(shop):
         read_manifest(shop, kind="shop")
-    elif shop.exists() and (not shop.is_dir() or any(not path.name.startswith(".") for path in shop.iterdir())):
+    elif shop.exists() and (not shop.is_dir() or any(not path.name.startswith(OURS) for path in shop.iterdir())):
         raise InputError(f"{shop}: neither a shop nor an empty folder; give another --shop")
     made = _missing_parents(shop)
-    shop.mkdir(parents=True, exist_ok=True)
-    handle = os.open(shop, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(f"{shop}: another ingest is writing this shop; try again when it has finished") from None
-        for left in [*shop.glob(".*.building"), *shop.glob(".staging.*"), *shop.glob(".*.old")]:
-            shutil.rmtree(left, ignore_errors=True)
+        shop.mkdir(parents=True, exist_ok=True)
+        handle = os.open(shop, os.O_RDONLY)
+    except OSError as error:
+        raise InputError(f"{shop}: cannot be made ({error.strerror}); give another --shop") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise InputError(f"{shop}: another ingest is writing this shop; try again when it has finished") from None
+    try:
+        _clear(shop)
         yield
     finally:
-        if not (shop / MANIFEST).exists():
+        if not is_shop(shop):
             _remove_empty(made)
         os.close(handle)
+
+
+def _clear(shop: Path) -> None:
+    """Remove what an ingest that was killed has left."""
+    left = [*shop.glob(".*.building"), *shop.glob(f"{STAGING}*"), *shop.glob(".*.old")]
+    if not is_shop(shop):
+        left += shop.glob("generation-*")
+    for folder in left:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _missing_parents(folder: Path) -> list[Path]:

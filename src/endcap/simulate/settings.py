@@ -37,7 +37,7 @@ class ShopSettings(msgspec.Struct, frozen=True, kw_only=True):
     bands: Annotated[int, Meta(ge=1, le=9, description="price bands")] = 3
     look_skew: Annotated[float, Meta(ge=0, le=3, description="Zipf exponent of looks inside a leaf")] = 0.7
     cart_skew: Annotated[float, Meta(ge=0, le=3, description="Zipf exponent of carts inside a leaf")] = 0.7
-    alike: Annotated[float, Meta(ge=0, le=1, description="how far items that draw looks are those carted")] = 0.3
+    alike: Annotated[float, Meta(ge=-1, le=1, description="how far items that draw looks are those carted")] = 0.3
     arrivals: Annotated[float, Meta(ge=0, le=1, description="share of items launched during the log")] = 0.25
     cold: Annotated[float, Meta(ge=0, le=1, description="share of items launched in its last tenth")] = 0.05
     out_of_stock: Annotated[float, Meta(ge=0, le=1)] = 0.03
@@ -50,6 +50,7 @@ class ShopSettings(msgspec.Struct, frozen=True, kw_only=True):
         float, Meta(ge=0, le=1, description="how far comparing keeps to one family; 0: the whole leaf is compared")
     ] = 0.6
     price_taste: Annotated[float, Meta(ge=0, le=1, description="how far shoppers keep to a price band")] = 0.6
+    aspiration: Annotated[float, Meta(ge=0, le=3, description="price bands by which looks go above what is carted")] = 0.0
     seasons: Annotated[float, Meta(ge=0, le=1, description="height of the yearly peak of an activity")] = 0.6
     interests: Annotated[int, Meta(ge=1, le=32, description="activities of a user, in each domain")] = 3
 

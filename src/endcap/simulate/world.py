@@ -129,8 +129,8 @@ def make_truth(settings: ShopSettings) -> Truth:
         peak=activities.random(len(activity_domain)),
         fits_look=_fits(settings.families, settings.comparison),
         fits_cart=_fits(settings.families, settings.compatibility),
-        band_look=_near(settings.bands, settings.price_taste),
-        band_cart=_near(settings.bands, settings.price_taste),
+        band_look=_near(settings.bands, settings.price_taste, settings.aspiration),
+        band_cart=_near(settings.bands, settings.price_taste, 0),
         **people.arrays,
     )
     return Truth(
@@ -229,10 +229,11 @@ def _fits(families: int, strictness: float) -> Floats:
     return np.where(np.eye(families, dtype=bool), 1.0, 1.0 - strictness)
 
 
-def _near(bands: int, strictness: float) -> Floats:
-    """(B, B): 1 on the diagonal, falling with the distance."""
-    distance = np.abs(np.subtract.outer(np.arange(bands), np.arange(bands)))
-    return (1.0 - strictness) ** distance
+def _near(bands: int, strictness: float, above: float) -> Floats:
+    """(taste, band): 1 where the band lies `above` the taste, falling with the distance from there."""
+    band = np.arange(bands)
+    middle = np.minimum(band + above, bands - 1)
+    return (1.0 - strictness) ** np.abs(band[None, :] - middle[:, None])
 
 
 class _People(NamedTuple):
