@@ -97,7 +97,9 @@ def main() -> None:
         Row(what="CPU-seconds", ours=round(cost.cpu_seconds, 1), reference=round(copy.cpu_seconds, 1), command=command),
         Row(what="Shop.open, with checksums: seconds", ours=round(opened, 2), command=command),
     ]
-    notes = "The copy parses and writes. Ingest also validates, numbers ids, drops repeated event ids, cuts sessions, sorts."
+    notes = (
+        "The copy only parses and writes; ingest validates, numbers ids, drops repeated events, cuts sessions, sorts."
+    )
     data = given.data.name if given.data else "simulated shop"
     report("ingest", data, rows, given.json, quick=given.quick, notes=notes)
 

@@ -21,7 +21,7 @@ def make_settings(kind: type[S], values: Mapping[str, Any], *, where: str = "set
     Raises:
         InputError: for an unknown key (naming the nearest known one) or a value outside its range.
     """
-    known = {field.encode_name for field in msgspec.structs.fields(kind)}
+    known = kind.__struct_encode_fields__
     for key in values:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)

@@ -194,3 +194,9 @@ def test_taxonomy_tells_within_from_across(split: tuple[Shop, Shop]) -> None:
         assert figures["difference"].value == pytest.approx(figures["within"].value - figures["across"].value)
     assert set(report.to_dict()["taxonomy"]["als"]) <= set(split[0].interactions.names)
     assert np.isfinite(report.taxonomy["als"]["click"]["difference"].low)
+
+
+def test_evaluate_is_a_function_of_the_package_whatever_was_imported_before(split: tuple[Shop, Shop]) -> None:
+    from endcap import evaluate as from_the_top
+
+    assert from_the_top(split, ["popularity"]).to_dict() == evaluate(split, ["popularity"]).to_dict()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import msgspec
 import numpy as np
 import pyarrow as pa
@@ -12,6 +14,7 @@ from endcap.errors import InputError
 from endcap.serve.answerer import WEEK_US, answer
 from endcap.serve.catalogue import LiveCatalogue
 from endcap.serve.events import Event, ItemUpdate, event_row, now_us
+from endcap.serve.masks import Masks
 from endcap.serve.questions import Action, Answer, Question
 from endcap.serve.rules import Rules
 from endcap.serve.serving import Serving
@@ -251,6 +254,21 @@ def test_new_items_are_served_by_category_and_obey_the_rules(serving: Serving, s
     assert "new" not in shown(answer(Question(item="i0", k=50), serving, state))
 
 
+def test_threads_may_ask_while_items_are_announced(serving: Serving, state: LiveState) -> None:
+    def announce(n: int) -> None:
+        change(state, item=f"new{n}", category="shop/c0", brand=f"b{n}")
+
+    def ask(n: int) -> int:
+        filters = Rules(not_brand=("b1",), max_per_brand=3) if n % 2 else Rules(max_per_category=4)
+        return len(answer(Question(item="i0", k=12, filters=filters), serving, state).items)
+
+    with ThreadPoolExecutor(4) as pool:
+        announced = [pool.submit(announce, n) for n in range(30)]
+        assert {job.result() for job in [pool.submit(ask, n) for n in range(60)]} == {12}
+        for job in announced:
+            job.result()
+
+
 def test_few_places_have_none_for_new_items(serving: Serving, state: LiveState) -> None:
     change(state, item="new", category="shop/c0")
     assert "new" not in shown(answer(Question(item="i0", k=4), serving, state))
@@ -258,10 +276,11 @@ def test_few_places_have_none_for_new_items(serving: Serving, state: LiveState) 
 
 def test_a_catalogue_may_have_no_columns_but_ids() -> None:
     bare = LiveCatalogue(Vocabulary(["a", "b"]), pa.table({"item": ["a", "b"], "brand": pa.nulls(2)}))
-    assert bare.allowed(Rules(), Rules()) is None
+    masks = Masks(bare)
+    assert masks.allowed(Rules(), Rules()) is None
     assert bare.title(0) is None
     assert bare.name(1) == "b"
-    found = bare.allowed(Rules(min_price=1.0), Rules())
+    found = masks.allowed(Rules(min_price=1.0), Rules())
     assert found is not None
     assert not found.any()
 

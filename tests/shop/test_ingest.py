@@ -198,7 +198,9 @@ def test_exact_duplicates_are_kept_unless_refused(tmp_path):
     report = ingest(more, shop=tmp_path / "shop", drop_duplicates=True, max_rejected=0)
     assert (report.rows_kept, report.reasons) == (1, {"duplicate": 1})
     assert [row[3] for row in as_rows(Shop.open(tmp_path / "shop"))] == [0, 1, 2]
-    assert read_rejected(tmp_path / "shop")["line"].to_pylist() == [2, 1]
+    rejected = read_rejected(tmp_path / "shop")
+    assert rejected["line"].to_pylist() == [2, 1]
+    assert rejected["raw"][0].as_py() == f"user=a, item=x, interaction=click, time={START}000000"
 
 
 def test_an_event_id_comes_in_once(tmp_path):

@@ -22,7 +22,7 @@ garbage = st.text(max_size=8) | st.sampled_from(
 ids = st.sampled_from(["a", "b", "c"]) | garbage
 kinds = st.sampled_from(["click", "cart", "purchase", "search"]) | garbage
 times = st.integers(START, START + 9).map(str) | garbage
-FEW = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @given(rows=st.lists(st.tuples(ids, ids, kinds, times), min_size=1, max_size=40), tail=st.text(max_size=30))

@@ -1,6 +1,18 @@
 """Protocols, comparisons with intervals, and their report."""
 
+import sys
+from types import ModuleType
+
 from endcap.evaluate.contest import PROTOCOLS, evaluate
 from endcap.evaluate.report import Difference, Report
 
 __all__ = ["PROTOCOLS", "Difference", "Report", "evaluate"]
+
+
+class _Verb(ModuleType):
+    """Python binds `endcap.evaluate` to this package once it is imported, so the package does what its verb does."""
+
+    __call__ = staticmethod(evaluate)
+
+
+sys.modules[__name__].__class__ = _Verb

@@ -38,6 +38,13 @@ class TypedSessions:
     def type_offsets(self) -> NDArray[np.int64]:
         return np.searchsorted(self.kind, np.arange(len(self.row_of) + 1)).astype(np.int64)
 
+    @property
+    def n_sessions_of(self) -> NDArray[np.int64]:
+        """(n_tokens,): in how many sessions each token occurs."""
+        session = np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+        pairs = np.unique(session * self.n_tokens + self.tokens)
+        return np.bincount(pairs % max(self.n_tokens, 1), minlength=self.n_tokens)
+
     def following(
         self, k: int, *, min_count: int = 1, same_thing: bool = False, reach: int = 1000, threads: int = 1
     ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

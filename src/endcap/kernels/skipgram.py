@@ -46,8 +46,8 @@ def skipgram_pass(dim: int) -> Callable[..., None]:
     Its arguments:
         inputs, outputs: (n, dim) float32, changed in place.
         tokens: (m,) int32, all sessions in a row; offsets: (sessions + 1,) int64.
-        extra_offsets (n + 1,) int64, extra_targets int32: CSR of further positive targets of each token, visited at
-            every occurrence of it; their steps are scaled by `extra_weight`.
+        extra_offsets (n + 1,) int64, extra_targets int32, extra_weights float32: CSR of further positive targets of
+            each token, visited at every occurrence of it; the weights scale their steps.
         negatives: (pool,) int32; n_negatives: drawn for each positive.
         keep: (n,) float32, probability that an occurrence is used (1 = no subsampling).
         window: largest distance; random_window: draw it uniformly from 1..window at every centre.
@@ -63,7 +63,7 @@ def skipgram_pass(dim: int) -> Callable[..., None]:
         offsets,
         extra_offsets,
         extra_targets,
-        extra_weight,
+        extra_weights,
         negatives,
         n_negatives,
         keep,
@@ -116,7 +116,7 @@ def skipgram_pass(dim: int) -> Callable[..., None]:
                             positive = used[left + which]
                         else:
                             positive = extra_targets[extra_begin + which - n_window]
-                            step = rate * np.float32(extra_weight)
+                            step = rate * extra_weights[extra_begin + which - n_window]
                         for d in range(dim):
                             gradient[d] = 0
                         for draw in range(n_negatives + 1):

@@ -23,7 +23,7 @@ from endcap.models.lists import Lists
 from endcap.shop import Events, Shop
 
 CELLS_AT_ONCE = 1 << 23  # of a block of counts
-PRODUCTS_AT_ONCE = 1 << 24  # of a block of a sparse matrix product
+PRODUCTS_AT_ONCE = 1 << 22  # of a block of a sparse matrix product
 
 ListLength = Annotated[int, Meta(ge=1, description="how many related items are kept for each item")]
 PerUser = Annotated[int, Meta(ge=2, description="only a user's latest items count, so that robots cost nothing")]
@@ -192,12 +192,11 @@ def cosine_lists(vectors: csr_array, k: int, shrink: float) -> Lists:
     norm = np.sqrt((vectors * vectors).sum(axis=1)).astype(np.float32)
 
     def block(rows: slice) -> tuple[NDArray, NDArray, NDArray]:
-        product = (vectors[rows] @ transposed).tocoo()
-        row = product.row + rows.start
-        other = row != product.col
-        score = product.data[other] / (norm[row[other]] * norm[product.col[other]] + np.float32(shrink))
-        shape = (rows.stop - rows.start, vectors.shape[0])
-        return _strongest(csr_array((score, (product.row[other], product.col[other])), shape=shape), k)
+        product = vectors[rows] @ transposed
+        row = np.repeat(np.arange(rows.start, rows.stop), np.diff(product.indptr))
+        product.data /= norm[row] * norm[product.indices] + np.float32(shrink)
+        product.data[row == product.indices] = 0
+        return _strongest(product, k)
 
     return Lists.of_blocks(block(rows) for rows in _blocks(vectors, transposed))
 
@@ -215,9 +214,10 @@ def _blocks(left: csr_array, right: csr_array) -> Iterator[slice]:
 
 
 def _strongest(matrix: csr_array, k: int) -> tuple[NDArray, NDArray, NDArray]:
-    """The k largest values of each row, best first, ties by the lower column: (lengths, columns, values)."""
+    """The k largest positive values of each row, best first, ties by the lower column: (lengths, columns, values)."""
     matrix.sort_indices()
-    lengths = np.minimum(np.diff(matrix.indptr), k).astype(np.int64)
+    positive = np.diff(np.append(0, np.cumsum(matrix.data > 0))[matrix.indptr])
+    lengths = np.minimum(positive, k).astype(np.int64)
     columns = np.empty(lengths.sum(), np.int32)
     values = np.empty(lengths.sum(), np.float32)
     _take_strongest(matrix.indptr, matrix.indices, matrix.data, lengths, columns, values)

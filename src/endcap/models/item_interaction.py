@@ -68,6 +68,10 @@ class ItemInteractionConfig(msgspec.Struct, frozen=True, kw_only=True):
     typed: Annotated[bool, Meta(description="tokens are (item, interaction); false: items alone")] = True
     reg_k: Annotated[int, Meta(ge=0, description="tokens of R_c for each interaction (paper: 3); 0: none")] = 3
     reg_weight: Annotated[float, Meta(ge=0, description="weight of the regulariser's terms (paper: 1)")] = 1.0
+    reg_weighting: Annotated[
+        Literal["equal", "share"],
+        Meta(description="equal: every term weighs the same (paper); share: by how often r follows where c occurs"),
+    ] = "equal"
     reg_min_count: Annotated[int, Meta(ge=1, description="sessions a pair must occur in to enter R_c")] = 2
     reg_same_item: Annotated[bool, Meta(description="let tokens of the same item into R_c")] = False
     reg_reach: Annotated[int, Meta(ge=1, description="how many tokens later R_c still looks")] = 1000
@@ -283,7 +287,7 @@ class ItemInteraction(Model):
                 pool = negative_pool(counts, config.ns_exponent, POOL, np.random.default_rng([effort.seed, epoch]))
                 rates = (config.learning_rate * (1 - e / epochs) for e in (epoch, epoch + 1))
                 run(
-                    inputs, outputs, corpus.tokens, corpus.offsets, *regulariser, config.reg_weight,
+                    inputs, outputs, corpus.tokens, corpus.offsets, *regulariser,
                     pool, config.negatives, keep, config.window, config.random_window, *rates,
                     effort.seed * 100_003 + epoch, max(1, effort.threads),
                 )  # fmt: skip
@@ -291,19 +295,29 @@ class ItemInteraction(Model):
                 bar.advance()
         return Tables(inputs, outputs)
 
-    def _regulariser(self, corpus: TypedSessions, threads: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """R_c of every token (section 4.2) as CSR: for each interaction the k tokens that most often come later."""
+    def _regulariser(
+        self, corpus: TypedSessions, threads: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+        """R_c of every token (section 4.2): for each interaction the k tokens that most often come later.
+
+        Returns:
+            CSR over tokens: offsets, the tokens of R_c, and the weight of each term.
+        """
         config = self.config
         if config.reg_k == 0:
-            return np.zeros(corpus.n_tokens + 1, np.int64), np.empty(0, np.int32)
-        top, _ = corpus.following(
+            return np.zeros(corpus.n_tokens + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32)
+        top, counts = corpus.following(
             config.reg_k,
             min_count=config.reg_min_count,
             same_thing=config.reg_same_item,
             reach=config.reg_reach,
             threads=threads,
         )
-        return np.append(0, np.cumsum((top >= 0).sum(1))).astype(np.int64), top[top >= 0]
+        weights = np.full(top.shape, config.reg_weight, np.float32)
+        if config.reg_weighting == "share":
+            weights *= counts / corpus.n_sessions_of[:, None]
+        offsets = np.append(0, np.cumsum((top >= 0).sum(1))).astype(np.int64)
+        return offsets, top[top >= 0], weights[top >= 0]
 
     @property
     def _n_kinds(self) -> int:

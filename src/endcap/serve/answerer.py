@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from endcap.answers import NOTHING, Candidates, Evidence, Explainer, History, Items, Reason, Request, Scores
 from endcap.errors import InputError
-from endcap.serve.catalogue import Coded
+from endcap.serve.catalogue import Coded, Mask
 from endcap.serve.events import now_us
 from endcap.serve.filling import Cap, Filling, Pick
 from endcap.serve.people import Person, person
 from endcap.serve.questions import Answer, AnsweredItem, Question
 from endcap.serve.reasons import sentence, usual_reason
-from endcap.serve.rules import Mask, tightest
+from endcap.serve.rules import tightest
 from endcap.serve.serving import Serving
 from endcap.serve.state import LiveState
 from endcap.serve.surfaces import Source, Surface
@@ -136,14 +136,15 @@ class Asking:
     def _empty_list(self) -> Filling:
         """The list to fill, with the rules of surface and request."""
         catalogue, surface, filters = self.serving.catalogue, self.surface.rules, self.question.filters
-        n_items = len(catalogue)
+        allowed = self.serving.masks.allowed(surface, filters)
+        n_items = len(catalogue) if allowed is None else len(allowed)
         limits = (
             (catalogue.category, tightest(surface.max_per_category, filters.max_per_category)),
             (catalogue.brand, tightest(surface.max_per_brand, filters.max_per_brand)),
         )
         caps = [Cap(column.codes, limit) for column, limit in limits if limit is not None]
         k = self.question.k or self.surface.k
-        return Filling(k, n_items, catalogue.allowed(surface, filters), self._excluded(), caps)
+        return Filling(k, n_items, allowed, self._excluded(), caps)
 
     def _excluded(self) -> set[int]:
         """What this asker must not see here: what is asked about and its rivals, what was refused or bought."""
@@ -154,7 +155,8 @@ class Asking:
         return excluded - {-1}
 
     def _pin(self) -> None:
-        for item in self.serving.catalogue.pins(self.surface_name, self.surface.rules, self.question.filters):
+        catalogue, declared = self.serving.catalogue, (*self.surface.rules.pins, *self.question.filters.pins)
+        for item in [*catalogue.numbers(declared), *catalogue.pinned(self.surface_name)]:
             if self.filling.missing and self.filling.may_take(item):
                 self.filling.add(Pick(item, 0.0, "pin", PINNED))
 

@@ -14,15 +14,14 @@ from numpy.typing import NDArray
 
 from endcap.answers import Items
 from endcap.serve.events import ItemUpdate
-from endcap.serve.rules import Mask, Rules, both, mask_of
 from endcap.serve.state import LiveState
 from endcap.shop import Vocabulary
 
 UNKNOWN = -1
 EVERY_SURFACE = "*"
-MAX_CACHED_MASKS = 64
 TEXTS = ("category", "brand", "seller", "domain")
 
+Mask = NDArray[np.bool_]
 T = TypeVar("T")
 
 
@@ -88,7 +87,8 @@ class LiveCatalogue:
     all items alike; no model knows them.
 
     Attributes:
-        n_released: how many items the release has; category, brand, seller, domain: see `Coded`.
+        n_released: how many items the release has; category, brand, seller, domain: see `Coded`;
+        boosted: whether any item is; version: grows with every change.
     """
 
     def __init__(self, items: Vocabulary, table: pa.Table) -> None:
@@ -109,8 +109,7 @@ class LiveCatalogue:
         self._pinned: dict[int, list[str]] = {}
         self._never_together: dict[int, list[str]] = {}
         self._rivals: dict[int, set[int]] = {}
-        self._version = 0
-        self._masks: dict[tuple[Rules, bool], Mask | None] = {}
+        self.version = 0
         self._lock = threading.Lock()
         self.boosted = False
 
@@ -170,14 +169,9 @@ class LiveCatalogue:
 
     # -- rules -----------------------------------------------------------------------------------------------------
 
-    def allowed(self, surface: Rules, filters: Rules) -> Mask | None:
-        """What a surface's rules and a request's filters allow together, (n_items,); None allows all. Do not write."""
-        return both(self._mask(surface, True), self._mask(filters, False))
-
-    def pins(self, surface: str, *rules: Rules) -> list[int]:
-        """Items that come first on a surface: those that the rules name, then those pinned live."""
-        live = [item for item, on in list(self._pinned.items()) if surface in on or EVERY_SURFACE in on]
-        return list(dict.fromkeys([*(item for each in rules for item in self.numbers(each.pins)), *live]))
+    def pinned(self, surface: str) -> list[int]:
+        """Items that come first on a surface."""
+        return [item for item, on in list(self._pinned.items()) if surface in on or EVERY_SURFACE in on]
 
     def rivals(self, items: Iterable[int]) -> set[int]:
         """Items never shown beside any of these."""
@@ -189,21 +183,11 @@ class LiveCatalogue:
         found = np.flatnonzero(self.category.codes[self.n_released :] == code)
         return (found[::-1] + self.n_released).astype(np.int32)
 
-    def _mask(self, rules: Rules, in_stock: bool) -> Mask | None:
-        key = (rules, in_stock)
-        if key not in self._masks:
-            with self._lock:
-                if len(self._masks) >= MAX_CACHED_MASKS:
-                    self._masks = {}
-                self._masks[key] = mask_of(rules, self, in_stock=in_stock)
-                return self._masks[key]
-        return self._masks[key]
-
     # -- live changes ----------------------------------------------------------------------------------------------
 
     def catch_up(self, state: LiveState) -> None:
         """Lay over what has changed in the live state since the last time."""
-        changes, version = state.item_changes(self._version)
+        changes, version = state.item_changes(self.version)
         if not changes:
             return
         with self._lock:
@@ -212,8 +196,11 @@ class LiveCatalogue:
                 self._put(self.number(update.item), update)
             self._rivals = self._pairs()
             self.boosted = bool((self.boost != 1).any())
-            self._masks = {}
-            self._version = max(version, self._version)
+            self.version = max(version, self.version)
+
+    def unchanged(self) -> threading.Lock:
+        """Held while several columns are read that have to fit each other."""
+        return self._lock
 
     def _announce(self, externals: list[str]) -> None:
         """Numbers for new items, after all others."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from endcap.answers import Candidates, Items, Reason
-from endcap.serve.rules import Mask
+from endcap.serve.catalogue import Mask
 
 
 class Pick(NamedTuple):
@@ -97,7 +97,7 @@ class Filling:
 
     def open(self) -> Mask:
         """(n_items,): what may still be taken; a new array."""
-        allowed = np.ones(self.n_items, bool) if self.allowed is None else self.allowed[: self.n_items].copy()
+        allowed = np.ones(self.n_items, bool) if self.allowed is None else self.allowed.copy()
         allowed[[item for item in self.gone if item < self.n_items]] = False
         for cap in self.caps:
             allowed &= cap.open()[: self.n_items]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -57,7 +58,7 @@ def read_filters(pairs: Iterable[tuple[str, str]]) -> Rules:
 
 
 def _read(kind: type[S], pairs: Iterable[tuple[str, Any]], where: str) -> S:
-    lists = {field.name for field in msgspec.structs.fields(kind) if isinstance(field.default, tuple)}
+    lists = _lists(kind)
     values: dict[str, Any] = {}
     for name, value in pairs:
         if name in lists:
@@ -67,3 +68,9 @@ def _read(kind: type[S], pairs: Iterable[tuple[str, Any]], where: str) -> S:
         else:
             values[name] = value
     return make_settings(kind, values, where=where)
+
+
+@cache
+def _lists(kind: type[msgspec.Struct]) -> frozenset[str]:
+    """Fields that may be given more than once."""
+    return frozenset(field.name for field in msgspec.structs.fields(kind) if isinstance(field.default, tuple))

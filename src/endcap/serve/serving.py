@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -11,6 +12,7 @@ from endcap import models
 from endcap.answers import Indexed, Request, Retriever
 from endcap.release import Release
 from endcap.serve.catalogue import LiveCatalogue
+from endcap.serve.masks import Masks
 from endcap.serve.surfaces import Surface, check_surfaces
 
 WARM_ITEMS = 16
@@ -45,6 +47,11 @@ class Serving:
         serving = cls(release, loaded, surfaces, LiveCatalogue(release.items, release.catalogue))
         serving._warm()
         return serving
+
+    @cached_property
+    def masks(self) -> Masks:
+        """What rules allow, over the catalogue."""
+        return Masks(self.catalogue)
 
     @property
     def default_want(self) -> int:

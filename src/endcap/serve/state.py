@@ -74,12 +74,7 @@ class LiveState:
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
         self._jobs: queue.SimpleQueue[tuple[Job, Future[Any]] | None] = queue.SimpleQueue()
-        try:
-            writer = self._connect()
-            writer.executescript(SCHEMA)
-            self._check_version(writer)
-        except sqlite3.Error as error:
-            raise InputError(f"{self.path}: cannot be opened as a live state ({error}); give another --state") from None
+        writer = self._open()
         self._thread = threading.Thread(target=self._write, args=(writer,), name="live-state", daemon=True)
         self._thread.start()
 
@@ -196,6 +191,21 @@ class LiveState:
         return pa.Table.from_pylist([{name: row.get(name) for name in ITEM_SCHEMA.names} for row in rows], ITEM_SCHEMA)
 
     # -- SQLite ----------------------------------------------------------------------------------------------------
+
+    def _open(self) -> sqlite3.Connection:
+        """The writer's connection, to a file that is a live state from here on."""
+        writer = None
+        try:
+            writer = self._connect()
+            self._check_version(writer)
+            writer.executescript(SCHEMA)
+        except (sqlite3.Error, InputError) as error:
+            if writer is not None:
+                writer.close()
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{self.path}: cannot be opened as a live state ({error}); give another --state") from None
+        return writer
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(

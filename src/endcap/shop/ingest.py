@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from endcap.errors import InputError
-from endcap.progress import Progress, progress
+from endcap.progress import progress
 from endcap.shop.columns import EVENT_COLUMNS, ITEM_COLUMNS, names_of_interest
 from endcap.shop.intake import REJECTED_SCHEMA, Intake
 from endcap.shop.options import make_options
@@ -70,7 +70,7 @@ def ingest(
         try:
             new = _unknown(event_sources, old, intake.report)
             with progress("ingest", len(new) + len(item_sources) + 2, shown=show) as bar:
-                _take(intake, new, item_sources, bar)
+                intake.add(new, item_sources, bar)
                 _judge(intake, rejected)
                 bar.advance(0, "numbering")
                 intake.number()
@@ -91,9 +91,9 @@ def shop_from_tables(events: Any, items: Any = None, **options: Any) -> Shop:
     """
     intake = Intake(make_options(**options), None, None)
     try:
-        intake.add_events(TableSource.of("events", events))
-        if items is not None:
-            intake.add_items(TableSource.of("items", items))
+        item_sources = [] if items is None else [TableSource.of("items", items)]
+        with progress("ingest", shown=False) as bar:
+            intake.add([TableSource.of("events", events)], item_sources, bar)
         intake.judge()
         intake.number()
         tables = list(intake.events())
@@ -116,14 +116,6 @@ def _unknown(sources: Sequence[Source], old: Generation | None, report: IngestRe
             seen.add(source.checksum)
             new.append(source)
     return new
-
-
-def _take(intake: Intake, events: Sequence[Source], items: Sequence[Source], bar: Progress) -> None:
-    for add, sources in ((intake.add_events, events), (intake.add_items, items)):
-        for source in sources:
-            bar.advance(0, source.name)
-            add(source)
-            bar.advance(1)
 
 
 def _judge(intake: Intake, rejected: str | Path | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
 
 from endcap.errors import InputError
+from endcap.progress import Progress
 from endcap.shop.catalogue import (
     catalogue,
     described_items,
@@ -26,6 +28,7 @@ from endcap.shop.catalogue import (
     number_ids,
 )
 from endcap.shop.columns import EVENT_COLUMNS, FOLDED, VECTOR_PREFIX, Chosen, choose_event_columns, choose_item_columns
+from endcap.shop.duplicates import known_event_ids, quoted, repeated_event_ids, repeated_rows
 from endcap.shop.interactions import FURTHER_KINDS, Interactions
 from endcap.shop.normalise import (
     DUPLICATE,
@@ -60,7 +63,7 @@ REJECTED_SCHEMA = pa.schema(
 
 
 class Intake:
-    """One ingest: add sources, `judge`, `number`, then read off `users`, `items`, `events` and `rejected`.
+    """One ingest: `add` sources, `judge`, `number`, then read off `users`, `items`, `events` and `rejected`.
 
     Args:
         options: checked options; old: what the shop holds; staging: a folder for the engine, None: in memory.
@@ -88,53 +91,54 @@ class Intake:
 
     # -- staging ---------------------------------------------------------------------------------------------------
 
-    def add_events(self, source: Source) -> None:
-        """Stage the rows of an event source, each with its reason to be refused or none.
+    def add(self, events: Sequence[Source], items: Sequence[Source], bar: Progress) -> None:
+        """Stage the rows of sources, each row with its reason to be refused or none.
 
         Raises:
-            InputError: if its columns do not fit.
+            InputError: if the columns of any source do not fit, before anything is read.
         """
-        needs_interaction = self.options.default_interaction is None
-        chosen = choose_event_columns(
-            source.columns, self.options.columns, source.name, interaction_needed=needs_interaction
-        )
-        cells = event_cells(self._open(source, chosen), chosen, self.rules, len(self.names))
-        self._stage(STAGED_EVENTS, source, judge_events(self._apart(cells), self.rules))
-        self.taken |= set(chosen.theirs)
-        self.names.append(source.name)
+        options, needs_interaction = self.options, self.options.default_interaction is None
+        event_columns = [
+            choose_event_columns(source.columns, options.columns, source.name, interaction_needed=needs_interaction)
+            for source in events
+        ]
+        item_columns = [choose_item_columns(source.columns, options.item_columns, source.name) for source in items]
+        self.taken = {ours for chosen in event_columns for ours in chosen.theirs}
+        self.described_by = {ours for chosen in item_columns for ours in chosen.theirs if ours != "item"}
+        for source, chosen in zip(events, event_columns, strict=True):
+            bar.advance(0, source.name)
+            table, number = self._open(source, chosen)
+            self._stage_events(source, event_cells(table, chosen, self.rules, number, self.taken), first=number == 0)
+            bar.advance(1)
+        for source, chosen in zip(items, item_columns, strict=True):
+            bar.advance(0, source.name)
+            table, number = self._open(source, chosen)
+            self._stage_items(source, item_cells(table, chosen, number), number)
+            bar.advance(1)
 
-    def add_items(self, source: Source) -> None:
-        """Stage the rows of an items source.
-
-        Raises:
-            InputError: if its columns do not fit.
-        """
-        chosen = choose_item_columns(source.columns, self.options.item_columns, source.name)
-        cells = item_cells(self._open(source, chosen), chosen, len(self.names))
-        # One table per file: they may have different vector columns.
-        self.item_tables.append(self._stage(f"staged_items_{len(self.names)}", source, judge_items(self._apart(cells))))
-        self.described_by |= {ours for ours in chosen.theirs if ours != "item"}
-        self.names.append(source.name)
-
-    def _open(self, source: Source, chosen: Chosen) -> ir.Table:
+    def _open(self, source: Source, chosen: Chosen) -> tuple[ir.Table, int]:
+        """The columns of a source that are taken, and its number."""
         unused = [name for name in chosen.unused if name not in self.report.unused_columns]
         self.report.unused_columns.extend(unused)
-        return source.table(self.con, list(dict.fromkeys(chosen.theirs.values())))
+        self.names.append(source.name)
+        return source.table(self.con, list(dict.fromkeys(chosen.theirs.values()))), len(self.names) - 1
+
+    def _stage_events(self, source: Source, cells: ir.Table, *, first: bool) -> None:
+        rows = judge_events(self._apart(cells), self.rules)
+        with _reading(source):
+            if first:
+                self.con.create_table(STAGED_EVENTS, rows)
+            else:
+                self.con.insert(STAGED_EVENTS, rows)
+
+    def _stage_items(self, source: Source, cells: ir.Table, number: int) -> None:
+        rows = judge_items(self._apart(cells))
+        with _reading(source):  # a table per file: they may have different vector columns
+            self.item_tables.append(self.con.create_table(f"staged_items_{number}", rows))
 
     def _apart(self, cells: ir.Table) -> ir.Table:
         """The same behind a view, so that the engine reads a cell once however often it is judged."""
         return self.con.create_view("cells", cells, overwrite=True)
-
-    def _stage(self, name: str, source: Source, rows: ir.Table) -> ir.Table:
-        try:
-            if name == STAGED_EVENTS and self.taken:
-                self.con.insert(name, rows)
-                return self.con.table(name)
-            return self.con.create_table(name, rows)
-        except duckdb.Error as error:
-            if isinstance(source, TextSource) and source.error is not None:
-                raise source.error from None
-            raise InputError(f"{source.name}: cannot be read ({str(error).splitlines()[0]})") from None
 
     # -- judging ---------------------------------------------------------------------------------------------------
 
@@ -177,14 +181,14 @@ class Intake:
         good = self.staged.filter(self.staged.reason.isnull())
         parts = []
         if "event_id" in self.taken:
-            repeated = _repeated_event_ids(good)
+            repeated = repeated_event_ids(good)
             self._check_event_ids(good, repeated)
-            known = _known_event_ids(good, self._old_event_ids())
+            known = known_event_ids(good, self._old_event_ids())
             twice = repeated if known is None else repeated.union(known, distinct=True)
             parts.append(twice.mutate(reason=ibis.literal(DUPLICATE_EVENT)))
         if self.options.drop_duplicates:
             columns = ["user", "item", "interaction", "time", *(name for name in OPTIONAL if name in good.columns)]
-            rows = _repeated_rows(good, self._old_rows(columns), columns)
+            rows = repeated_rows(good, self._old_rows(columns), columns)
             if parts:
                 rows = rows.anti_join(parts[0], ["source", "line"])
             parts.append(rows.mutate(reason=ibis.literal(DUPLICATE)))
@@ -193,7 +197,7 @@ class Intake:
 
     def _check_event_ids(self, good: ir.Table, repeated: ir.Table) -> None:
         """An event_id that hardly tells events apart is none: refusing what repeats it would lose most of the log."""
-        n_good, n_repeated = (int(self.con.execute(rows.count())) for rows in (good, repeated))
+        n_good, n_repeated = (self.con.to_pyarrow(rows.count()).as_py() for rows in (good, repeated))
         if n_repeated > n_good / 2:
             raise InputError(
                 f"event_id: {n_repeated:,} of {n_good:,} rows repeat the event_id of another row, so it does not name "
@@ -270,7 +274,7 @@ class Intake:
         if self.duplicates is None:
             return bad
         twice = self.duplicates.inner_join(self.staged.drop("reason", "raw"), ["source", "line"])
-        return bad.union(twice.select("source", "line", "reason", raw=_said(twice)))
+        return bad.union(twice.select("source", "line", "reason", raw=quoted(twice, self.interactions)))
 
     def _batches(self, expression: ir.Table) -> pa.RecordBatchReader:
         # Not ibis' to_pyarrow_batches: it asks DuckDB 2 for a method that is gone.
@@ -343,9 +347,7 @@ class Intake:
         users = self.user_ids.select(user_number="number", user="id")
         items = self.item_ids.select(item_number="number", item="id")
         rows = kept.inner_join(users, "user").left_join(items, "item")
-        optional = [
-            name for name in OPTIONAL if name in self.taken or (name == "session_id" and "session" in self.taken)
-        ]
+        optional = [name for name in OPTIONAL if name in kept.columns]
         return rows.select(
             "interaction",
             "time",
@@ -443,6 +445,17 @@ def _event_rules(options: IngestOptions, interactions: Interactions) -> EventRul
     return EventRules(codes, ignored, default, options.keep_anonymous, *options.time_range())
 
 
+@contextmanager
+def _reading(source: Source) -> Iterator[None]:
+    """Tell in our words why a source cannot be read."""
+    try:
+        yield
+    except duckdb.Error as error:
+        if isinstance(source, TextSource) and source.error is not None:
+            raise source.error from None
+        raise InputError(f"{source.name}: cannot be read ({str(error).splitlines()[0]})") from None
+
+
 def _engine(staging: Path | None, timezone: str) -> Backend:
     if staging is None:
         con = ibis.duckdb.connect(threads=THREADS)
@@ -454,37 +467,6 @@ def _engine(staging: Path | None, timezone: str) -> Backend:
     con.raw_sql("SET preserve_insertion_order = false")  # every order that matters is asked for
     con.raw_sql("SET enable_progress_bar = false")
     return con
-
-
-def _repeated_event_ids(good: ir.Table) -> ir.Table:
-    """(source, line) of rows whose event_id an earlier row has."""
-    named = good.filter(good.event_id.notnull()).select("event_id", "source", "line")
-    counts = named.group_by("event_id").agg(n=named.count())
-    among = named.semi_join(counts.filter(counts.n > 1), "event_id")
-    place = ibis.row_number().over(ibis.window(group_by="event_id", order_by=["source", "line"]))
-    return among.mutate(place=place).filter(ibis._.place > 0).select("source", "line")
-
-
-def _known_event_ids(good: ir.Table, old: ir.Table | None) -> ir.Table | None:
-    """(source, line) of rows whose event_id the shop has."""
-    if old is None:
-        return None
-    return good.semi_join(old.filter(old.event_id.notnull()), "event_id").select("source", "line")
-
-
-def _repeated_rows(good: ir.Table, old: ir.Table | None, columns: Sequence[str]) -> ir.Table:
-    """(source, line) of rows that equal an earlier one in these columns."""
-    rows = good.select("source", "line", *columns)
-    if old is not None:
-        marked = old.mutate(source=ibis.literal(-1, "int32"), line=ibis.literal(0, "int64"))
-        rows = rows.union(marked.select(*rows.columns).cast(rows.schema()))
-    place = ibis.row_number().over(ibis.window(group_by=list(columns), order_by=["source", "line"]))
-    return rows.mutate(place=place).filter((ibis._.place > 0) & (ibis._.source >= 0)).select("source", "line")
-
-
-def _said(rows: ir.Table) -> ir.StringValue:
-    names = ("event_id", "user", "item", "interaction", "time")
-    return ibis.literal(", ").join([ibis.literal(f"{name}=") + rows[name].cast("string") for name in names])
 
 
 def _union(tables: Sequence[ir.Table]) -> ir.Table:

@@ -5,7 +5,7 @@ Every rule of what a good row is stands here. No expression fails on a value: wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import reduce
 
@@ -89,17 +89,22 @@ def interaction_codes(
     return codes, tuple(ignored)
 
 
-def event_cells(table: ir.Table, chosen: Chosen, rules: EventRules, source: int) -> ir.Table:
-    """The columns of one event source in canonical form, null where missing or unreadable, to be judged."""
+def event_cells(table: ir.Table, chosen: Chosen, rules: EventRules, source: int, wanted: Collection[str]) -> ir.Table:
+    """The columns of one event source in canonical form, null where missing or unreadable, to be judged.
+
+    `wanted` are the optional columns to have, those of all sources that go into one table.
+    """
     cell = {ours: table[theirs] for ours, theirs in chosen.theirs.items()}
-    texts = {name: _text(cell[name], name) if name in cell else _null("string") for name in (*TEXTS, *FOLDED)}
-    numbers = {name: _number(cell[name], name) if name in cell else _null("float64") for name in NUMBERS}
-    user = _id(cell["user"], "user")
-    session = _id(cell["session"], "session") if "session" in cell else _null("string")
-    if rules.keep_anonymous:
-        user = user.coalesce(ibis.literal(ANONYMOUS) + session)
+    texts = [name for name in dict.fromkeys((*TEXTS, *FOLDED)) if name in wanted and name not in ("session", "price")]
+    numbers = {
+        name: _number(cell[name], name) if name in cell else _null("float64") for name in NUMBERS if name in wanted
+    }
+    user, session = _id(cell["user"], "user"), _null("string")
+    if "session" in cell:
+        session = _id(cell["session"], "session")
+        if rules.keep_anonymous:
+            user = user.coalesce(ibis.literal(ANONYMOUS) + session)
     said = _text(cell["interaction"], "interaction") if "interaction" in cell else ibis.literal("").nullif("")
-    unreadable = [_unreadable(cell[name], numbers[name]) for name in NUMBERS if name in cell]
     return table.select(
         source=ibis.literal(source, "int32"),
         line=table[LINE].cast("int64"),
@@ -107,13 +112,11 @@ def event_cells(table: ir.Table, chosen: Chosen, rules: EventRules, source: int)
         item=_id(cell["item"], "item"),
         interaction=_code(said, rules),
         time=_time(cell["time"]),
-        session_id=session,
-        **{name: texts[name] for name in (*TEXTS, *FOLDED) if name not in ("session", "price")},
-        price=numbers["price"],
-        quantity=numbers["quantity"],
-        position=numbers["position"].try_cast("int32"),
+        **({"session_id": session} if "session" in wanted else {}),
+        **{name: _text(cell[name], name) if name in cell else _null("string") for name in texts},
+        **numbers,
         ignored=said.isin(rules.ignored) if rules.ignored else ibis.literal(False),
-        unreadable=_any(unreadable),
+        unreadable=_any([_unreadable(cell[name], numbers[name]) for name in numbers if name in cell]),
         malformed=_malformed(table),
         **_said(table, chosen),
     )
@@ -122,23 +125,29 @@ def event_cells(table: ir.Table, chosen: Chosen, rules: EventRules, source: int)
 def judge_events(cells: ir.Table, rules: EventRules) -> ir.Table:
     """Event cells with `reason`, null for good rows, and `raw`, what the source said, null for good rows."""
     search = (cells.interaction == SEARCH).fill_null(False)
-    reason = ibis.cases(
+    branches = [
         (cells.malformed.notnull(), "malformed row"),
         (cells.ignored, IGNORED),
         (cells.user.isnull(), "missing user"),
         (cells.item.isnull() & ~search, "missing item"),
-        (search & cells["query"].isnull(), "missing query"),
+        (search & cells["query"].isnull() if "query" in cells.columns else search, "missing query"),
         (_has_control(cells.user) | _has_control(cells.item), "control character in id"),
         (_too_long(cells.user) | _too_long(cells.item), "id too long"),
         (cells.time.isnull(), "unparsable time"),
         (~cells.time.between(rules.first, rules.last), "impossible time"),
         (cells.interaction.isnull(), "unknown interaction"),
         (cells.unreadable, "unparsable number"),
-        ((cells.price < 0).fill_null(False), "negative price"),
-        (((cells.quantity < 0) & (cells.interaction != RETURN)).fill_null(False), "negative quantity"),
-    )
-    judged = _with_reason(cells, reason)
-    return judged.mutate(quantity=judged.quantity.abs().cast("float32")).drop("ignored")
+    ]
+    stored = {}
+    if "price" in cells.columns:
+        branches.append(((cells.price < 0).fill_null(False), "negative price"))
+    if "quantity" in cells.columns:
+        negative = (cells.quantity < 0) & (cells.interaction != RETURN)
+        branches.append((negative.fill_null(False), "negative quantity"))
+        stored["quantity"] = cells.quantity.abs().cast("float32")
+    if "position" in cells.columns:
+        stored["position"] = cells.position.try_cast("int32")
+    return _with_reason(cells, ibis.cases(*branches)).mutate(**stored).drop("ignored")
 
 
 def item_cells(table: ir.Table, chosen: Chosen, source: int) -> ir.Table:

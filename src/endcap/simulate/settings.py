@@ -14,7 +14,7 @@ VERSION = 1
 """Version of the defaults below. A benchmark that names it can be repeated: once one uses a version, neither its
 defaults nor what they lead to may change any more; a change of either is a new version."""
 
-EVENTS_PER_ITEM = 25
+EVENTS_PER_ITEM = 10
 EVENTS_PER_USER = 40
 LONGEST_ID = 10**9
 
@@ -26,7 +26,7 @@ class ShopSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     events: Annotated[int, Meta(ge=1, le=LONGEST_ID, description="rows of shoppers' actions in the log")] = 1_000_000
     seed: Annotated[int, Meta(ge=0)] = 0
-    items: Annotated[int, Meta(ge=0, le=LONGEST_ID, description="0: one for every 25 events")] = 0
+    items: Annotated[int, Meta(ge=0, le=LONGEST_ID, description="0: one for every 10 events")] = 0
     users: Annotated[int, Meta(ge=0, le=LONGEST_ID, description="0: one for every 40 events")] = 0
     start: Annotated[str, Meta(description="first day of the log")] = "2025-01-01"
     days: Annotated[int, Meta(ge=1, le=20_000, description="length of the log")] = 120
@@ -36,8 +36,8 @@ class ShopSettings(msgspec.Struct, frozen=True, kw_only=True):
     families: Annotated[int, Meta(ge=1, le=64, description="lines of items that fit together")] = 8
     bands: Annotated[int, Meta(ge=1, le=9, description="price bands")] = 3
     look_skew: Annotated[float, Meta(ge=0, le=3, description="Zipf exponent of looks inside a leaf")] = 0.7
-    cart_skew: Annotated[float, Meta(ge=0, le=3, description="Zipf exponent of carts inside a leaf")] = 0.7
-    alike: Annotated[float, Meta(ge=-1, le=1, description="how far items that draw looks are those carted")] = 0.3
+    cart_skew: Annotated[float, Meta(ge=0, le=3, description="Zipf exponent of carts inside a leaf")] = 1.0
+    alike: Annotated[float, Meta(ge=-1, le=1, description="how far items that draw looks are those carted")] = -0.3
     arrivals: Annotated[float, Meta(ge=0, le=1, description="share of items launched during the log")] = 0.25
     cold: Annotated[float, Meta(ge=0, le=1, description="share of items launched in its last tenth")] = 0.05
     out_of_stock: Annotated[float, Meta(ge=0, le=1)] = 0.03
@@ -49,8 +49,8 @@ class ShopSettings(msgspec.Struct, frozen=True, kw_only=True):
     comparison: Annotated[
         float, Meta(ge=0, le=1, description="how far comparing keeps to one family; 0: the whole leaf is compared")
     ] = 0.6
-    price_taste: Annotated[float, Meta(ge=0, le=1, description="how far shoppers keep to a price band")] = 0.6
-    aspiration: Annotated[float, Meta(ge=0, le=3, description="price bands by which looks go above what is carted")] = 0.0
+    price_taste: Annotated[float, Meta(ge=0, le=1, description="how far shoppers keep to a price band")] = 0.7
+    aspiration: Annotated[float, Meta(ge=0, le=3, description="price bands by which looks go above what is carted")] = 1.0
     seasons: Annotated[float, Meta(ge=0, le=1, description="height of the yearly peak of an activity")] = 0.6
     interests: Annotated[int, Meta(ge=1, le=32, description="activities of a user, in each domain")] = 3
 

@@ -18,9 +18,10 @@ from endcap.simulate.settings import ShopSettings
 
 DAY = 86_400_000_000
 THEMES = 8
-ROLES = (3, 7)  # an activity has 3 to 6 roles
+ROLES = (4, 9)  # an activity has 4 to 8 roles
 FLOOD = 1  # the domain where tastes are the opposite
 DOMAINS = ("market", "flood", "outlet", "food", "media", "travel", "home", "tools")
+LEAF_GROWTH = 0.62  # a leaf has this power of the number of items
 HOME_FAMILY, HOME_THEME = 0.7, 0.8  # how often a user keeps to them
 JOINED_BEFORE = 0.5  # share of users who are there when the log starts
 
@@ -36,7 +37,7 @@ class World(NamedTuple):
         family, band: (n,) int8; launched: (n,) microseconds; oldest: (L,) an item that is there from the start.
         leaf_sum: (L,) running sum of how much a leaf is visited.
         role_start: (A + 1,); role_leaf: leaves of all activities in a row; peak: (A,) best day as a share of the year.
-        role_pull: (6,) weight of a role to be entered.
+        role_pull: (8,) weight of a role to be entered.
         fits_look, fits_cart: (F, F) chance that an item of a family is accepted on a mission in another;
         band_look, band_cart: (B, B) the same for price bands.
         user_sum: (U,) running sum of how active a user is; joined: (U,) ascending microseconds.
@@ -152,7 +153,7 @@ def running_share(weights: Floats) -> Floats:
 
 def _leaves(settings: ShopSettings) -> Ints:
     """The domain of every leaf."""
-    size = settings.leaf_size or max(4.0, 0.6 * settings.n_items**0.5)
+    size = settings.leaf_size or settings.n_items**LEAF_GROWTH
     per_domain = max(1, round(settings.n_items / size / settings.domains))
     return np.repeat(np.arange(settings.domains), per_domain)
 
