@@ -87,6 +87,8 @@ def test_a_hangup_takes_up_a_new_release(releases: Path, shop: Shop, tmp_path: P
         while (now := ask(address, "/readyz")["release"]) == before and time.monotonic() < until:
             time.sleep(0.02)
         assert now == written.name
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait(20) == 0
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from endcap.models.item_interaction import ItemInteraction
 from endcap.shop import Shop
 
 CLICK, CART, PURCHASE = 0, 2, 3
-QUICK = {"dim": 16, "epochs": 30, "scorer": "in_out_cos", "session_filter": "none"}
+QUICK = {"dim": 16, "epochs": 30, "scorer": "in_out_cos", "session_filter": "none", "reg_weighting": "share"}
 N_PAIRS = 20  # camera c goes with card c and is compared with its two rivals
 
 

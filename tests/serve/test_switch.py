@@ -74,6 +74,18 @@ def test_a_damaged_release_is_refused_and_the_old_one_answers(
     assert switch.refusal is None
 
 
+def test_a_release_of_another_version_is_refused(
+    switch: Switch, releases: Path, small_shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole and sealed, but what it holds is not what this endcap reads."""
+    old, name = switch.current, publish(releases, small_shop)
+    monkeypatch.setattr(release.Release, "model_folders", property(lambda opened: opened.manifest["no such key"]))
+    assert not switch.check()
+    assert switch.current is old
+    assert switch.refusal is not None
+    assert f"{name}: this endcap cannot serve it" in switch.refusal.why
+
+
 def test_a_release_without_a_surfaces_model_is_refused(releases: Path, small_shop: Shop, state: LiveState) -> None:
     with_popularity = publish(releases, small_shop, "co-occurrence", "popularity")
     surfaces = {"home": Surface((Source("popularity"),))}

@@ -151,6 +151,13 @@ def test_rows_that_are_none(tmp_path):
     assert found == dict.fromkeys((3, 4, 5, 6), "malformed row")
 
 
+def test_lines_are_counted_from_the_beginning_of_the_file(tmp_path):
+    header = '\ufeff\n\n"user","item",interaction,time,"a\nname"\n'
+    file = csv(tmp_path / "log.csv", f"a,x,click,{START},", f",x,click,{START},", header=header)
+    ingest(file, shop=tmp_path / "shop", max_rejected=1)
+    assert read_rejected(tmp_path / "shop")["line"].to_pylist() == [6]
+
+
 def test_json_lines_that_are_no_objects(tmp_path):
     good = f'{{"user": "a", "item": "x", "interaction": "click", "time": {START}}}'
     bad = ["{", "[1]", "3", '"text"', "null", '{"user": "\\ud800"}', good[:-1] + ', "item": "x"']

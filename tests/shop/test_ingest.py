@@ -98,6 +98,13 @@ def test_arrival_decides_between_events_of_one_moment():
     assert [row[1] for row in as_rows(shop)] == items
 
 
+def test_what_arrives_later_stands_later_among_events_of_one_moment(tmp_path):
+    for number, items in enumerate(("dcb", "a", "zyx")):
+        rows = [("a", item, "click", 0) for item in items]
+        ingest(parquet(tmp_path / f"{number}.parquet", *rows), shop=tmp_path / "shop")
+    assert [row[1] for row in as_rows(Shop.open(tmp_path / "shop"))] == list("dcbazyx")
+
+
 def test_pandas_polars_and_arrow_make_one_shop():
     arrow = table(("a", "x", "click", 0), ("b", "y", "cart", 1))
     frame = arrow.to_pandas()

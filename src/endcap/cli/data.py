@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -55,6 +55,9 @@ def ingest(
     timezone: Annotated[str | None, typer.Option(help="Of times that state none.  [default: UTC]")] = None,
     delimiter: Annotated[str | None, typer.Option(help="Of CSV files.  [default: found out]")] = None,
     rejected: Annotated[Path | None, typer.Option(help="Write the rows refused this time to this .parquet.")] = None,
+    from_live: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Instead of files: what a server recorded in its state file.")
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the report to this file.")] = None,
 ) -> None:
     """Validate an event log and append it to a shop; bad rows are kept aside with their reason and line.
@@ -69,30 +72,31 @@ def ingest(
             --interactions view=click,addtocart=cart,transaction=purchase
 
         endcap ingest 'logs/*.jsonl.gz' --shop shop --map mapping.toml --json report.json
+
+        endcap ingest --from-live state.db --shop shop
     """
     from endcap.shop.ingest import ingest as run
 
-    report = run(
-        events or [],
-        items=items or [],
-        shop=shop,
-        rejected=rejected,
-        show=True,
-        mapping=map_file,
-        columns=columns,
-        item_columns=item_columns,
-        interactions=interactions,
-        default_interaction=interaction,
-        strength=strength,
-        drop_duplicates=drop_duplicates,
-        keep_anonymous=keep_anonymous,
-        max_rejected=max_rejected,
-        session_gap=session_gap,
-        earliest=earliest,
-        latest=latest,
-        timezone=timezone,
-        delimiter=delimiter,
-    )
+    options = {
+        "mapping": map_file,
+        "columns": columns,
+        "item_columns": item_columns,
+        "interactions": interactions,
+        "default_interaction": interaction,
+        "strength": strength,
+        "drop_duplicates": drop_duplicates,
+        "keep_anonymous": keep_anonymous,
+        "max_rejected": max_rejected,
+        "session_gap": session_gap,
+        "earliest": earliest,
+        "latest": latest,
+        "timezone": timezone,
+        "delimiter": delimiter,
+    }
+    if from_live is None:
+        report = run(events or [], items=items or [], shop=shop, rejected=rejected, show=True, **options)
+    else:
+        report = _drain(from_live, shop, {"events": events, "items": items, "rejected": rejected, **options})
     if json_file is not None:
         _write_json(json_file, report)
     _print_ingest(report, shop)
@@ -121,6 +125,17 @@ def describe(
     if json_file is not None:
         _write_json(json_file, description)
     _print_description(description)
+
+
+def _drain(state: Path, shop: Path, others: dict[str, Any]) -> IngestReport:
+    """What a server recorded needs no mapping: it was checked when it came in."""
+    from endcap.errors import InputError
+    from endcap.jobs.drain import drain
+
+    given = [name for name, value in others.items() if value]
+    if given:
+        raise InputError(f"--from-live stands alone, without {', '.join(given)}")
+    return drain(state, shop, show=True)
 
 
 def _print_description(about: Description) -> None:

@@ -172,5 +172,5 @@ def _ask(method: str, url: str, body: dict[str, object] | None) -> None:
     shown = f"curl '{url}'" if content is None else f"curl {url} -H 'content-type: application/json' -d '{content}'"
     typer.secho(f"\n$ {shown}", bold=True)
     request = urllib.request.Request(url, method=method, headers={"content-type": "application/json"})
-    with urllib.request.urlopen(request, content and content.encode(), timeout=60) as answer:
+    with urllib.request.urlopen(request, None if content is None else content.encode(), timeout=60) as answer:
         typer.echo(json.dumps(json.load(answer), indent=1, ensure_ascii=False))

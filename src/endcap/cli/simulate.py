@@ -10,6 +10,8 @@ import typer
 from endcap.cli import app
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from endcap.simulate import Summary
 
 
@@ -22,7 +24,9 @@ def simulate(
     config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
     assignments: Annotated[list[str] | None, typer.Option("--set", help="key=value, a setting; repeatable.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the summary to this file.")] = None,
-    settings: Annotated[bool, typer.Option("--settings", help="List the settings with their defaults, and stop.")] = False,
+    settings: Annotated[
+        bool, typer.Option("--settings", help="List the settings with their defaults, and stop.")
+    ] = False,
 ) -> None:
     """Write a shop whose truth is known: events, items, truth tables, and the best reachable score.
 
@@ -46,8 +50,6 @@ def simulate(
         return
     if out is None:
         raise InputError("name the folder to write, as in: endcap simulate sample")
-    if format not in ("parquet", "csv", "jsonl"):
-        raise InputError(f"--format {format}: there are parquet, csv, jsonl")
     chosen = read_settings(config, assignments or [])
     for key, value in (("events", events), ("seed", seed)):
         chosen.setdefault(key, value)
@@ -83,14 +85,25 @@ def _print_summary(summary: Summary, out: Path, form: str) -> None:
     table.add_row("users", f"{summary.users:,}")
     table.add_row("items", f"{summary.items:,}", f"in {summary.leaves:,} leaves")
     table.add_row("activities", f"{summary.activities:,}")
-    for metric, value in summary.best.items():
-        table.add_row("best reachable", f"{value:.4f}", metric)
     console = Console(highlight=False)
     console.print(table)
+    if summary.best:
+        _print_best(summary, console)
     console.print(
         f"next: endcap ingest {out / f'events.{form}'} --items {out / f'items.{form}'} --shop shop", markup=False,
         soft_wrap=True,
     )  # fmt: skip
+
+
+def _print_best(summary: Summary, console: Console) -> None:
+    from rich import box
+    from rich.table import Table
+
+    names = list(next(iter(summary.best.values())))
+    table = Table("reachable, click to cart", *names, box=box.SIMPLE)
+    for metric, values in summary.best.items():
+        table.add_row(metric, *(f"{values[name]:,.0f}" if name == "n" else f"{values[name]:.3f}" for name in names))
+    console.print(table)
 
 
 def _print_settings() -> None:

@@ -99,7 +99,7 @@ def skipgram_pass(dim: int) -> Callable[..., None]:
                     n_used += 1
                 for position in range(n_used):
                     centre = used[position]
-                    reach = window
+                    reach = np.int64(window)
                     if random_window:
                         random = _next_random(random)
                         reach = 1 + np.int64(random % np.uint64(window))

@@ -10,6 +10,7 @@ from typing import NamedTuple, Self
 
 from endcap import models
 from endcap.answers import Indexed, Request, Retriever
+from endcap.errors import DamagedArtefact
 from endcap.release import Release
 from endcap.serve.catalogue import LiveCatalogue
 from endcap.serve.masks import Masks
@@ -39,13 +40,17 @@ class Serving:
         """Open and verify a release, its models and indexes.
 
         Raises:
-            InputError: if a surface asks for a model that the release lacks; DamagedArtefact: if a file was changed.
+            InputError: if a surface asks for a model that the release lacks;
+            DamagedArtefact: if a file was changed, or the release is of another version.
         """
-        release = Release.open(folder)
-        check_surfaces(surfaces, release.model_folders, release.interactions)
-        loaded = {name: _load(release, name) for name in release.model_folders}
-        serving = cls(release, loaded, surfaces, LiveCatalogue(release.items, release.catalogue))
-        serving._warm()
+        try:
+            release = Release.open(folder)
+            check_surfaces(surfaces, release.model_folders, release.interactions)
+            loaded = {name: _load(release, name) for name in release.model_folders}
+            serving = cls(release, loaded, surfaces, LiveCatalogue(release.items, release.catalogue))
+            serving._warm()
+        except (KeyError, IndexError, TypeError, ValueError, OSError) as error:
+            raise DamagedArtefact(f"{folder}: this endcap cannot serve it ({error!r}); publish again") from error
         return serving
 
     @cached_property

@@ -81,7 +81,7 @@ class Switch:
         try:
             kept = self.previous
             opened = kept if kept is not None and kept.release.name == name else self._open(name)
-        except (EndcapError, OSError, ValueError) as error:
+        except EndcapError as error:
             self._refuse(name, str(error))
             return False
         self.previous, self.current, self.refusal = self.current, opened, None

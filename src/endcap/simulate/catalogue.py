@@ -78,7 +78,8 @@ def leaf_names(truth: Truth) -> list[str]:
     """Two words a leaf, each pair once."""
     order = np.random.default_rng([truth.settings.seed, 13]).permutation(max(truth.n_leaves, len(USES) * len(KINDS)))
     return [
-        f"{_word(USES, number // len(KINDS))} {KINDS[number % len(KINDS)]}" for number in order[: truth.n_leaves].tolist()
+        f"{_word(USES, number // len(KINDS))} {KINDS[number % len(KINDS)]}"
+        for number in order[: truth.n_leaves].tolist()
     ]
 
 

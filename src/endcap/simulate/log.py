@@ -17,7 +17,7 @@ from endcap.simulate.visits import (
     CART, CLICK, CRAWLED, ITEM, KIND, LEAF, N_COLUMNS, NEXT_SESSION, ORDER, POSITION, PURCHASE, REQUEST, RETURN,
     SEARCH, SESSION, TIME, USER, WHY, Habits, draw_visits,
 )  # fmt: skip
-from endcap.simulate.world import DAY, Truth
+from endcap.simulate.world import Truth
 
 BLOCK_ROWS = 250_000
 BOT_PAUSE_US = 300_000
@@ -60,7 +60,7 @@ def log_rows(truth: Truth) -> Iterator[Rows]:
     """All good rows in blocks, each sorted by time; blocks follow each other but for visits that run over the end."""
     settings = truth.settings
     n_blocks = max(1, round(settings.events * (1 + settings.impressions) / BLOCK_ROWS))
-    bounds = settings.first_moment() + np.arange(n_blocks + 1) * (settings.days * DAY) // n_blocks
+    bounds = settings.begins + np.arange(n_blocks + 1) * (settings.ends - settings.begins) // n_blocks
     counts = np.zeros(5, np.int64)
     counts[NEXT_SESSION] = settings.bots  # the first sessions are theirs
     bots = _bot_rows(truth)
@@ -91,8 +91,8 @@ def _bot_rows(truth: Truth) -> Rows:
     rng = np.random.default_rng([settings.seed, 21])
     bot = np.repeat(np.arange(settings.bots), settings.bot_events)
     step = np.tile(np.arange(settings.bot_events), settings.bots)
-    free = max(1, settings.days * DAY - settings.bot_events * BOT_PAUSE_US)
-    begins = settings.first_moment() + rng.integers(0, free, settings.bots)
+    free = max(1, settings.ends - settings.begins - settings.bot_events * BOT_PAUSE_US)
+    begins = settings.begins + rng.integers(0, free, settings.bots)
     rows = np.full((len(bot), N_COLUMNS), -1, np.int64)
     rows[:, TIME] = begins[bot] + step * BOT_PAUSE_US
     item = rng.integers(0, settings.n_items, len(bot))
@@ -157,7 +157,9 @@ class Scribe:
         repeated = np.flatnonzero(rng.random(len(table)) < settings.duplicates)
         self.tally.duplicates += len(repeated)
         origin = np.concatenate([np.arange(len(table)), spoilt, repeated])
-        whole = pa.concat_tables([table, self._spoil(table.take(pa.array(spoilt)), rng), table.take(pa.array(repeated))])
+        whole = pa.concat_tables(
+            [table, self._spoil(table.take(pa.array(spoilt)), rng), table.take(pa.array(repeated))]
+        )
         return whole.take(pa.array(np.argsort(origin, kind="stable")))
 
     def _spoil(self, table: pa.Table, rng: np.random.Generator) -> pa.Table:

@@ -22,15 +22,16 @@ from endcap.answers import Items, Scores
 from endcap.metrics import intent_cases, purchase_intent
 from endcap.shop import Vocabulary
 from endcap.simulate import catalogue
-from endcap.simulate.settings import ShopSettings
+from endcap.simulate.settings import DAY, ShopSettings
 from endcap.simulate.visits import (
     ACTIVITY, CART, CHOSEN, CLICK, COMPARED, ELSEWHERE, FAVOURITE, ITEM, KIND, MISSION, PURCHASE, ROLE, SESSION, WHY,
     Habits, draw_visits,
 )  # fmt: skip
-from endcap.simulate.world import DAY, ROLES, Truth, make_truth
+from endcap.simulate.world import ROLES, Truth, make_truth, shares_of_leaf
 
 BUDGETS = (10, 40, 200)
 VISITS_FOR_T, ROWS_PER_VISIT = 25_000, 12
+LEAVES_KEPT = 256
 MOST_ROLES = ROLES[1] - 1
 
 # Acts: what was done and why. Looks draw an item by its pull on looks, the others by its pull on carts.
@@ -39,7 +40,7 @@ N_LOOKS = 2
 SEEN_AS = {CLICK: (0, 2), FAVOURITE: (1,), CART: (3,), PURCHASE: (4,)}
 WANTED = {CLICK: (0, 2), FAVOURITE: (1,), CART: (3, 4), PURCHASE: (4,)}  # a purchase is an intent to cart, too
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
 
 
@@ -51,22 +52,24 @@ class Oracle:
 
     def __init__(self, truth: Truth, items: Vocabulary | None = None) -> None:
         self._truth, self._world = truth, truth.world
-        self._end = truth.settings.first_moment() + truth.settings.days * DAY
         n = len(truth.leaf)
         ids = catalogue.item_ids(truth).to_pylist()
         self._theirs = np.arange(n) if items is None else items.encode(ids)
         self._ours = np.full(n if items is None else len(items), -1)
         self._ours[self._theirs[self._theirs >= 0]] = np.flatnonzero(self._theirs >= 0)
-        there = (self._world.launched < self._end) & (self._theirs >= 0)
-        self._look = np.where(there, _shares(self._world.look_sum, self._world.leaf_start), 0.0)
-        self._cart = np.where(there, _shares(self._world.cart_sum, self._world.leaf_start), 0.0)
-        self._missions = mission_shares(truth, self._end)
+        there = (self._world.launched < truth.settings.ends) & (self._theirs >= 0)
+        self._look = np.where(there, shares_of_leaf(self._world.look_sum, self._world.leaf_start), 0.0)
+        self._cart = np.where(there, shares_of_leaf(self._world.cart_sum, self._world.leaf_start), 0.0)
+        self._drawn_of: dict[int, tuple[Floats, Floats]] = {}
+        self._missions = mission_shares(truth, truth.settings.ends).astype(np.float32)
         rows = visits_at_the_end(truth, VISITS_FOR_T, part=40)
         self._follows = _follows(rows, truth)
         self._wandered = _wandered(rows)
         role_activity = np.repeat(np.arange(truth.n_activities), np.diff(self._world.role_start))
         by_leaf = np.argsort(self._world.role_leaf, kind="stable")
-        self._roles_of = np.split(by_leaf, np.searchsorted(self._world.role_leaf[by_leaf], np.arange(1, truth.n_leaves)))
+        self._roles_of = np.split(
+            by_leaf, np.searchsorted(self._world.role_leaf[by_leaf], np.arange(1, truth.n_leaves))
+        )
         self._role_activity = role_activity
         self._popular = self._popularity()
 
@@ -79,7 +82,9 @@ class Oracle:
         """See `endcap.answers.RelatesItems`: scores are expected later acts, up to a factor for each list."""
         best = np.full((len(items), k), -1, np.int32)
         scores = np.full((len(items), k), -np.inf, np.float32)
-        ours = np.where((items >= 0) & (items < len(self._ours)), self._ours[np.clip(items, 0, len(self._ours) - 1)], -1)
+        ours = np.where(
+            (items >= 0) & (items < len(self._ours)), self._ours[np.clip(items, 0, len(self._ours) - 1)], -1
+        )
         leaf = np.where(ours >= 0, self._truth.leaf[ours], -1)
         order = np.argsort(leaf, kind="stable")
         order = order[leaf[order] >= 0]
@@ -107,13 +112,15 @@ class Oracle:
         blocks = list(self._by_role(items, leaf, SEEN_AS[seen_as], WANTED[want]))
         popular = self._popular_items[: n_popular + 1]
         candidates = np.unique(np.concatenate([*(inside for inside, _ in blocks), popular]))
-        expected = np.zeros((len(items), len(candidates)))
+        expected = np.zeros((len(items), len(candidates)), np.float32)
         for inside, values in blocks:
             expected[:, np.searchsorted(candidates, inside)] += values
         # What is left to say of a click while wandering: what anybody may cart. Never nothing, so that lists fill up.
-        wandering = self._wandered * self._look[items] / len(self._roles_of) if seen_as == CLICK else np.zeros(len(items))
-        floor = 1e-6 * expected.max(axis=1, initial=0.0) + 1e-12
-        expected += np.maximum(wandering, floor)[:, None] * self._popular[candidates]
+        wandering = (
+            self._wandered * self._look[items] / len(self._roles_of) if seen_as == CLICK else np.zeros(len(items))
+        )
+        rate = np.maximum(wandering, 1e-6 * expected.max(axis=1, initial=0.0) + 1e-20)
+        expected += rate[:, None].astype(np.float32) * self._popular[candidates].astype(np.float32)
         expected[candidates[None, :] == items[:, None]] = 0
         return candidates, expected
 
@@ -122,7 +129,7 @@ class Oracle:
     ) -> Iterator[tuple[Ints, Floats]]:
         """For each role that may follow: the items of its leaf, and what it adds to E."""
         world, first = self._world, self._world.leaf_start[leaf]
-        looked, carted = (drawn[items - first] for drawn in self._drawn(leaf))
+        seen = [drawn[items - first] for drawn in self._drawn(leaf)]
         for place in self._roles_of[leaf]:
             activity = self._role_activity[place]
             begin, end = world.role_start[activity], world.role_start[activity + 1]
@@ -130,27 +137,33 @@ class Oracle:
             for other in range(begin, end):
                 next_leaf = world.role_leaf[other]
                 inside = np.arange(world.leaf_start[next_leaf], world.leaf_start[next_leaf + 1])
-                values = np.zeros((len(items), len(inside)))
-                for target in targets:
-                    rate = follows[:, target, other - begin]
-                    seen = sum(rate[act] * (looked if act < N_LOOKS else carted) for act in sources)
-                    values += (self._missions[activity] * seen) @ self._drawn(next_leaf)[int(target >= N_LOOKS)].T
+                values = np.zeros((len(items), len(inside)), np.float32)
+                for carted, drawn in enumerate(self._drawn(next_leaf)):
+                    wanted = [target for target in targets if (target >= N_LOOKS) == carted]
+                    if wanted:
+                        rate = follows[:, wanted, other - begin].sum(axis=1)
+                        expected = sum(np.float32(rate[act]) * seen[act >= N_LOOKS] for act in sources)
+                        values += (self._missions[activity] * expected) @ drawn.T
                 yield inside, values
 
     def _drawn(self, leaf: int) -> tuple[Floats, Floats]:
-        """P(item | leaf, mission) for looks and for carts, (items of the leaf, F * B) each."""
-        world = self._world
-        inside = slice(world.leaf_start[leaf], world.leaf_start[leaf + 1])
-        family, band = world.family[inside], world.band[inside]
+        """P(item | leaf, mission) for looks and for carts, (items of the leaf, F * B) float32 each."""
+        if leaf not in self._drawn_of:
+            if len(self._drawn_of) >= LEAVES_KEPT:
+                self._drawn_of.clear()
+            world = self._world
+            self._drawn_of[leaf] = (
+                self._draw_shares(leaf, self._look, world.fits_look, world.band_look),
+                self._draw_shares(leaf, self._cart, world.fits_cart, world.band_cart),
+            )
+        return self._drawn_of[leaf]
 
-        def drawn(pull: Floats, fits: Floats, near: Floats) -> Floats:
-            weight = pull[inside, None, None] * fits.T[family][:, :, None] * near.T[band][:, None, :]
-            total = weight.sum(axis=0, keepdims=True)
-            return np.divide(weight, total, out=np.zeros_like(weight), where=total > 0).reshape(len(family), -1)
-
-        return drawn(self._look, world.fits_look, world.band_look), drawn(
-            self._cart, world.fits_cart, world.band_cart
-        )
+    def _draw_shares(self, leaf: int, pull: Floats, fits: Floats, near: Floats) -> Floats:
+        inside = slice(self._world.leaf_start[leaf], self._world.leaf_start[leaf + 1])
+        family, band = self._world.family[inside], self._world.band[inside]
+        weight = (pull[inside, None, None] * fits.T[family][:, :, None] * near.T[band][:, None, :]).astype(np.float32)
+        total = weight.sum(axis=0, keepdims=True)
+        return np.divide(weight, total, out=np.zeros_like(weight), where=total > 0).reshape(len(family), -1)
 
     def chances(self, activity: int, mission: int, n_at_role: Ints) -> Floats:
         """Expected carts and purchases of each item of an activity, in a visit with this mission and so many at each role."""
@@ -236,7 +249,7 @@ def mission_shares(truth: Truth, moment: int) -> Floats:
 def visits_at_the_end(truth: Truth, n_visits: int, part: int) -> NDArray[np.int64]:
     """Rows of about so many fresh visits on the last day of the log, positive ones, visit by visit."""
     settings = truth.settings
-    end = settings.first_moment() + settings.days * DAY
+    end = settings.ends
     habits = Habits.of(settings)._replace(impressions=0)
     rng = np.random.default_rng([settings.seed, part])
     rows = draw_visits(rng, truth.world, habits, end - DAY, end, np.zeros(5, np.int64), n_visits * ROWS_PER_VISIT)
@@ -275,10 +288,3 @@ def _count_pairs(session, item, act, role, n_roles, pairs, visits):  # type: ign
             if not itself:
                 pairs[n_roles[row], act[row], role[row], act[later], role[later]] += 1
             later += 1
-
-
-def _shares(running: Floats, leaf_start: Ints) -> Floats:
-    """(n,) an item's share of its leaf, from running sums that begin anew in each leaf."""
-    shares = np.diff(running, prepend=0.0)
-    shares[leaf_start[:-1]] = running[leaf_start[:-1]]
-    return shares

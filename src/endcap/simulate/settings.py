@@ -8,26 +8,23 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from endcap.errors import InputError
-
 VERSION = 1
 """Version of the defaults below. A benchmark that names it can be repeated: once one uses a version, neither its
 defaults nor what they lead to may change any more; a change of either is a new version."""
 
 EVENTS_PER_ITEM = 10
 EVENTS_PER_USER = 40
-LONGEST_ID = 10**9
-
-Share = Annotated[float, Meta(ge=0, le=1)]
+MOST = 10**9
+DAY = 86_400_000_000
 
 
 class ShopSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of a simulated shop; same settings, same shop, byte for byte."""
 
-    events: Annotated[int, Meta(ge=1, le=LONGEST_ID, description="rows of shoppers' actions in the log")] = 1_000_000
-    seed: Annotated[int, Meta(ge=0)] = 0
-    items: Annotated[int, Meta(ge=0, le=LONGEST_ID, description="0: one for every 10 events")] = 0
-    users: Annotated[int, Meta(ge=0, le=LONGEST_ID, description="0: one for every 40 events")] = 0
+    events: Annotated[int, Meta(ge=1, le=MOST, description="rows of shoppers' actions in the log")] = 1_000_000
+    seed: Annotated[int, Meta(ge=0, description="of everything that is drawn")] = 0
+    items: Annotated[int, Meta(ge=0, le=MOST, description="0: one for every 10 events")] = 0
+    users: Annotated[int, Meta(ge=0, le=MOST, description="0: one for every 40 events")] = 0
     start: Annotated[str, Meta(description="first day of the log")] = "2025-01-01"
     days: Annotated[int, Meta(ge=1, le=20_000, description="length of the log")] = 120
 
@@ -40,7 +37,7 @@ class ShopSettings(msgspec.Struct, frozen=True, kw_only=True):
     alike: Annotated[float, Meta(ge=-1, le=1, description="how far items that draw looks are those carted")] = -0.3
     arrivals: Annotated[float, Meta(ge=0, le=1, description="share of items launched during the log")] = 0.25
     cold: Annotated[float, Meta(ge=0, le=1, description="share of items launched in its last tenth")] = 0.05
-    out_of_stock: Annotated[float, Meta(ge=0, le=1)] = 0.03
+    out_of_stock: Annotated[float, Meta(ge=0, le=1, description="share of items")] = 0.03
 
     # the planted structure
     compatibility: Annotated[
@@ -50,7 +47,9 @@ class ShopSettings(msgspec.Struct, frozen=True, kw_only=True):
         float, Meta(ge=0, le=1, description="how far comparing keeps to one family; 0: the whole leaf is compared")
     ] = 0.6
     price_taste: Annotated[float, Meta(ge=0, le=1, description="how far shoppers keep to a price band")] = 0.7
-    aspiration: Annotated[float, Meta(ge=0, le=3, description="price bands by which looks go above what is carted")] = 1.0
+    aspiration: Annotated[float, Meta(ge=0, le=3, description="price bands by which looks go above what is carted")] = (
+        1.0
+    )
     seasons: Annotated[float, Meta(ge=0, le=1, description="height of the yearly peak of an activity")] = 0.6
     interests: Annotated[int, Meta(ge=1, le=32, description="activities of a user, in each domain")] = 3
 
@@ -63,32 +62,48 @@ class ShopSettings(msgspec.Struct, frozen=True, kw_only=True):
     favourites: Annotated[float, Meta(ge=0, le=1, description="chance to favourite what is looked at")] = 0.06
     checkout: Annotated[float, Meta(ge=0, le=1, description="share of carts that are bought")] = 0.55
     doubles: Annotated[float, Meta(ge=0, le=1, description="share of choices with a rival carted, too")] = 0.08
-    returns: Annotated[float, Meta(ge=0, le=1, description="share of purchases returned; of doubles ten times it")] = 0.05
+    returns: Annotated[float, Meta(ge=0, le=1, description="share of purchases returned; of doubles ten times it")] = (
+        0.05
+    )
 
     # on request
     searches: Annotated[float, Meta(ge=0, le=1, description="share of choices that begin with a search")] = 0.0
-    impressions: Annotated[int, Meta(ge=0, le=200, description="items shown beside each that is looked at; rows on top")] = 0
+    impressions: Annotated[
+        int, Meta(ge=0, le=200, description="items shown beside each that is looked at; rows on top")
+    ] = 0
     domains: Annotated[int, Meta(ge=1, le=8, description="services; with 2 and more the second one is `flood`")] = 1
     flood: Annotated[float, Meta(ge=0, le=1, description="share of visits that `flood` takes")] = 0.6
     bots: Annotated[int, Meta(ge=0, le=10_000, description="crawlers; their rows come on top")] = 0
     bot_events: Annotated[int, Meta(ge=1, le=100_000, description="clicks of a crawler")] = 2_000
     bad_rows: Annotated[float, Meta(ge=0, le=1, description="spoilt rows on top, as a share of the good ones")] = 0.0
     duplicates: Annotated[float, Meta(ge=0, le=1, description="repeated rows on top, as a share")] = 0.0
-    best: Annotated[int, Meta(ge=0, description="visits to estimate the best reachable score on; 0: do not")] = 1_000
+    best: Annotated[
+        int, Meta(ge=0, le=100_000, description="visits to estimate the best reachable score on; 0: do not")
+    ] = 500
 
     def __post_init__(self) -> None:
-        self.first_moment()  # checks `start`
         if self.arrivals + self.cold > 1:
             raise ValueError("arrivals and cold are shares of the same items: together at most 1")
+        if self.n_items < self.domains:
+            raise ValueError(f"items={self.items}: every one of {self.domains} domains needs at least one")
+        if not 1971 <= self._first_day().year <= 2200:
+            raise ValueError(f"start={self.start}: choose a year from 1971 to 2200")
 
-    def first_moment(self) -> int:
-        """Midnight of the first day, microseconds since 1970 UTC.
+    def _first_day(self) -> datetime.datetime:
+        try:
+            return datetime.datetime.strptime(self.start, "%Y-%m-%d").replace(tzinfo=datetime.UTC)
+        except ValueError:
+            raise ValueError(f"start={self.start!r}: not a date; write it as 2025-01-01") from None
 
-        Raises:
-            ValueError: if `start` is no date.
-        """
-        day = datetime.datetime.strptime(self.start, "%Y-%m-%d").replace(tzinfo=datetime.UTC)
-        return int(day.timestamp()) * 1_000_000
+    @property
+    def begins(self) -> int:
+        """Midnight of the first day, microseconds since 1970 UTC."""
+        return int(self._first_day().timestamp()) * 1_000_000
+
+    @property
+    def ends(self) -> int:
+        """Midnight after the last day."""
+        return self.begins + self.days * DAY
 
     @property
     def n_items(self) -> int:
@@ -97,14 +112,3 @@ class ShopSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def n_users(self) -> int:
         return self.users or max(10, self.events // EVENTS_PER_USER)
-
-
-def check(settings: ShopSettings) -> ShopSettings:
-    """Refuse settings that fit no shop.
-
-    Raises:
-        InputError: saying which setting to change.
-    """
-    if settings.n_items < 4 * settings.domains:
-        raise InputError(f"items={settings.n_items}: {settings.domains} domain(s) need {4 * settings.domains} or more")
-    return settings

@@ -15,11 +15,12 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from endcap.artefact import new_artefact, read_manifest
-from endcap.errors import InputError
+from endcap.errors import EndcapError, InputError
 from endcap.progress import progress
 from endcap.settings import make_settings
 from endcap.simulate.catalogue import catalogue
 from endcap.simulate.log import Scribe, Tally, times_as_text
+from endcap.simulate.oracle import best_scores
 from endcap.simulate.settings import VERSION, ShopSettings
 from endcap.simulate.truth import truth_tables
 from endcap.simulate.world import Truth, make_truth
@@ -54,7 +55,7 @@ class Summary(msgspec.Struct, kw_only=True):
     activities: int
     first_time: str | None
     last_time: str | None
-    best: dict[str, Any]
+    best: dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +112,9 @@ def simulate(
         for name, table in truth_tables(truth).items():
             pq.write_table(table, folder / "truth" / f"{name}.parquet")
         summary = _summary(truth, scribe.tally)
-        (folder / "summary.json").write_text(json.dumps(msgspec.to_builtins(summary), indent=1) + "\n", encoding="utf-8")
+        _write_json(folder / "summary.json", summary)
+        if summary.best:
+            _write_json(folder / "truth" / "best.json", summary.best)
     return summary
 
 
@@ -119,10 +122,16 @@ def _check_replaceable(out: Path) -> None:
     """Only an empty folder or an earlier simulation may be written over."""
     if out.is_dir() and not any(out.iterdir()):
         return
-    if out.is_dir():
+    if out.exists() and not _is_simulation(out):
+        raise InputError(f"{out}: holds something else than a simulated shop; name a new folder")
+
+
+def _is_simulation(out: Path) -> bool:
+    try:
         read_manifest(out, kind=KIND)
-    elif out.exists():
-        raise InputError(f"{out}: is a file; name a folder to write the simulated shop to")
+    except EndcapError:
+        return False
+    return True
 
 
 def _summary(truth: Truth, tally: Tally) -> Summary:
@@ -142,7 +151,7 @@ def _summary(truth: Truth, tally: Tally) -> Summary:
         activities=truth.n_activities,
         first_time=_iso(tally.first_time),
         last_time=_iso(tally.last_time),
-        best={},
+        best=best_scores(truth) if truth.settings.best else {},
     )
 
 
@@ -169,6 +178,10 @@ def _write(blocks: Iterator[pa.Table], path: Path, form: Format) -> None:
             file.write_table(table)
 
 
+def _write_json(path: Path, content: object) -> None:
+    path.write_text(json.dumps(msgspec.to_builtins(content), indent=1) + "\n", encoding="utf-8")
+
+
 def _write_json_lines(blocks: Iterator[pa.Table], path: Path) -> None:
     import duckdb
 
@@ -176,7 +189,8 @@ def _write_json_lines(blocks: Iterator[pa.Table], path: Path) -> None:
         for place, table in enumerate(blocks):
             engine.register("block", times_as_text(table))
             part = path.with_suffix(f".{place}")
-            engine.execute(f"copy block to '{part}' (format json)")
+            quoted = str(part).replace("'", "''")
+            engine.execute(f"copy block to '{quoted}' (format json)")
             with path.open("ab") as whole:
                 whole.write(part.read_bytes())
             part.unlink()

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from endcap.shop import Interactions
 from endcap.shop.interactions import FURTHER_KINDS
-from endcap.simulate.settings import ShopSettings
-from endcap.simulate.world import DAY, FLOOD, World
+from endcap.simulate.settings import DAY, ShopSettings
+from endcap.simulate.world import World
 
 CLICK, FAVOURITE, CART, PURCHASE = range(len(Interactions().names))
 SEARCH, IMPRESSION, RETURN = (FURTHER_KINDS[name] for name in ("search", "impression", "return"))
@@ -168,7 +168,11 @@ def _wander(rng, world, habits, rows, counts, now, user, domain, interest):  # t
         leaf = world.role_leaf[rng.integers(world.role_start[activity], world.role_start[activity + 1])]
         taste = (np.int64(world.mission_family[user, domain, interest]), np.int64(world.user_band[user, domain]))
     else:
-        leaf = _find(world.leaf_sum, 0, len(world.leaf_sum), rng.random())
+        n_leaves = len(world.leaf_sum) // len(world.domain_sum)
+        first = domain * n_leaves
+        below = world.leaf_sum[first - 1] if first > 0 else 0.0
+        within = world.leaf_sum[first + n_leaves - 1] - below
+        leaf = _find(world.leaf_sum, first, first + n_leaves, below + rng.random() * within)
         taste = ANY_TASTE
     item = _draw(rng, world, world.look_sum, world.fits_look, world.band_look, leaf, taste, now)
     place = (leaf, np.int64(-1), np.int64(-1), np.int64(-1))

@@ -14,13 +14,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from endcap.simulate.settings import ShopSettings
+from endcap.simulate.settings import DAY, ShopSettings
 
-DAY = 86_400_000_000
 THEMES = 8
 ROLES = (4, 9)  # an activity has 4 to 8 roles
 FLOOD = 1  # the domain where tastes are the opposite
 DOMAINS = ("market", "flood", "outlet", "food", "media", "travel", "home", "tools")
+LAST_TENTH = 0.9  # of the log: when cold items begin to come
 LEAF_GROWTH = 0.62  # a leaf has this power of the number of items
 HOME_FAMILY, HOME_THEME = 0.7, 0.8  # how often a user keeps to them
 JOINED_BEFORE = 0.5  # share of users who are there when the log starts
@@ -151,10 +151,17 @@ def running_share(weights: Floats) -> Floats:
     return total / total[-1]
 
 
+def shares_of_leaf(running: Floats, leaf_start: Ints) -> Floats:
+    """(n,) an item's share of its leaf, from running sums that begin anew in each leaf."""
+    shares = np.diff(running, prepend=0.0)
+    shares[leaf_start[:-1]] = running[leaf_start[:-1]]
+    return shares
+
+
 def _leaves(settings: ShopSettings) -> Ints:
     """The domain of every leaf."""
     size = settings.leaf_size or settings.n_items**LEAF_GROWTH
-    per_domain = max(1, round(settings.n_items / size / settings.domains))
+    per_domain = max(1, int(settings.n_items / size / settings.domains))
     return np.repeat(np.arange(settings.domains), per_domain)
 
 
@@ -214,10 +221,10 @@ def _zipf_by_rank(score: Floats, leaf_start: Ints, exponent: float) -> Floats:
 
 def _launches(settings: ShopSettings, leaf_start: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:
     """When each item came: most before the log, some while it runs, the cold ones near its end."""
-    n_items, first, length = leaf_start[-1], settings.first_moment(), settings.days * DAY
+    n_items, first, length = leaf_start[-1], settings.begins, settings.days * DAY
     kind, when = rng.random(n_items), rng.random(n_items)
     days_ago = 30 + 700 * when
-    share_of_log = np.where(kind < settings.cold, 0.9 + 0.1 * when, 0.9 * when)
+    share_of_log = np.where(kind < settings.cold, LAST_TENTH + (1 - LAST_TENTH) * when, LAST_TENTH * when)
     came = first + (share_of_log * length).astype(np.int64)
     launched = np.where(kind < settings.cold + settings.arrivals, came, first - (days_ago * DAY).astype(np.int64))
     oldest = np.array([a + np.argmin(launched[a:b]) for a, b in zip(leaf_start[:-1], leaf_start[1:], strict=True)])
@@ -269,7 +276,7 @@ def _users(
         shares[FLOOD] = settings.flood
     arrays = {
         "user_sum": np.cumsum(rng.lognormal(0, 1.0, n)),
-        "joined": settings.first_moment() + (joined * settings.days * DAY).astype(np.int64),
+        "joined": settings.begins + (joined * settings.days * DAY).astype(np.int64),
         "activity": activity,
         "mission_family": family.astype(np.int8),
         "interest_sum": running_share(0.6 ** np.arange(k)),
