@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -15,7 +17,14 @@ from endcap.models.item_interaction import ItemInteraction
 from endcap.shop import Shop
 
 CLICK, CART, PURCHASE = 0, 2, 3
-QUICK = {"dim": 16, "epochs": 30, "scorer": "in_out_cos", "session_filter": "none", "reg_weighting": "share"}
+QUICK = {
+    "dim": 16,
+    "epochs": 30,
+    "scorer": "in_out_cos",
+    "session_filter": "none",
+    "reg_weighting": "share",
+    "targets": "typed",
+}
 N_PAIRS = 20  # camera c goes with card c and is compared with its two rivals
 
 
@@ -76,14 +85,16 @@ def test_the_regulariser_reaches_beyond_the_window(shop):
 
 def test_scorer_and_filter_are_chosen_on_the_end_of_the_training_log(shop):
     chosen = ItemInteraction(dim=8, epochs=5).fit(shop)._learned()
-    assert {(t["session_filter"], t["scorer"]) for t in chosen["tried"]} == {
-        (f, s) for f in ("none", "paper") for s in ("in_in_cos", "in_out_ip", "in_out_cos")
-    }
+    assert {(t["session_filter"], t["scorer"], t["targets"]) for t in chosen["tried"]} == set(
+        itertools.product(("none", "paper"), ("in_in_cos", "in_out_ip", "in_out_cos"), ("typed", "any"))
+    )
     assert chosen["hit_rate"] == max(t["hit_rate"] for t in chosen["tried"])
 
 
 def test_a_given_scorer_and_filter_are_used_without_a_trial(model):
-    assert model._learned() == {"session_filter": "none", "scorer": "in_out_cos", "hit_rate": 0.0, "tried": []}
+    assert model._learned() == {
+        "session_filter": "none", "scorer": "in_out_cos", "targets": "typed", "hit_rate": 0.0, "tried": []
+    }  # fmt: skip
 
 
 def test_the_papers_filter_keeps_sessions_of_four_tokens_with_a_purchase():
@@ -150,6 +161,21 @@ def test_the_cart_page_asks_for_the_last_carted_item_and_never_answers_the_baske
     answer = model.candidates(Request(basket=basket, want=CART, k=5))
     assert shop.items[answer.items[0]] == "card5"
     assert not np.isin(answer.items, basket).any()
+
+
+def test_targets_of_any_interaction_find_items_that_were_never_carted(shop):
+    """Rivals are only clicked: a typed list of carts cannot hold them, one of any target does, and each item once."""
+    asked = shop.items.encode(f"camera{c}" for c in range(N_PAIRS))
+    held = {}
+    for targets in ("typed", "any"):
+        trained = ItemInteraction(**QUICK | {"targets": targets}).fit(shop)
+        lists, scores = trained.related_batch(asked, CLICK, CART, 30)
+        held[targets] = {shop.items[item][:5] for item in lists[lists >= 0]}
+        assert all(len(set(row[row >= 0])) == (row >= 0).sum() for row in lists)
+        assert not (lists == asked[:, None]).any()
+        assert (np.diff(np.where(np.isinf(scores), -99, scores), axis=1) <= 0).all()
+    assert "rival" not in held["typed"]
+    assert {"rival", "card1"} <= held["any"]
 
 
 def test_attached_indexes_are_searched(model, shop, tmp_path):

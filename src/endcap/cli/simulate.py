@@ -24,9 +24,7 @@ def simulate(
     config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
     assignments: Annotated[list[str] | None, typer.Option("--set", help="key=value, a setting; repeatable.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the summary to this file.")] = None,
-    settings: Annotated[
-        bool, typer.Option("--settings", help="List the settings with their defaults, and stop.")
-    ] = False,
+    settings: Annotated[bool, typer.Option("--settings", help="List the settings, and stop.")] = False,
 ) -> None:
     """Write a shop whose truth is known: events, items, truth tables, and the best reachable score.
 

@@ -17,7 +17,11 @@ Where the paper is silent or at odds with itself, this file chooses:
     scorer      U.U or U.V retrieval is not stated: in-in cosine, in-out product, in-out cosine, the best on validation
     sessions    the paper trains on sessions of four tokens and more with a purchase; on a small log this may leave
                 too few, so all sessions or those of the paper, the better on validation
-    epochs, learning rate: not stated; about 40 million token visits, 0.05 falling to 0
+    epochs, learning rate: not stated; about 40 million token visits, 0.1 falling to 0
+
+Beyond the paper, as options: `reg_weighting=share` weighs a term of the regulariser by how often r follows where c
+occurs; `targets=any` lets items be found by any of their interactions, since a list of "items once carted" is short
+where carts are few. benchmarks/ shows what each is worth.
 """
 
 from __future__ import annotations
@@ -50,6 +54,7 @@ from endcap.shop import Shop
 
 Vectors = NDArray[np.float32]
 Scorer = Literal["in_in_cos", "in_out_ip", "in_out_cos"]
+Targets = Literal["typed", "any"]
 SCORERS: tuple[Scorer, ...] = ("in_in_cos", "in_out_ip", "in_out_cos")
 TOKEN_VISITS = 40_000_000
 EPOCHS = (5, 60)
@@ -76,7 +81,7 @@ class ItemInteractionConfig(msgspec.Struct, frozen=True, kw_only=True):
     reg_same_item: Annotated[bool, Meta(description="let tokens of the same item into R_c")] = False
     reg_reach: Annotated[int, Meta(ge=1, description="how many tokens later R_c still looks")] = 1000
     epochs: Annotated[int, Meta(ge=0, description="passes over the sessions; 0: by the size of the log, 5 to 60")] = 0
-    learning_rate: Annotated[float, Meta(gt=0, description="at the start; falls to 0")] = 0.05
+    learning_rate: Annotated[float, Meta(gt=0, description="at the start; falls to 0")] = 0.1
     subsample: Annotated[float, Meta(ge=0, description="word2vec's threshold for frequent tokens; 0: off")] = 0.0
     scorer: Annotated[
         Literal["auto", "in_in_cos", "in_out_ip", "in_out_cos"], Meta(description="auto: chosen on validation")
@@ -84,6 +89,13 @@ class ItemInteractionConfig(msgspec.Struct, frozen=True, kw_only=True):
     session_filter: Annotated[
         Literal["auto", "none", "paper"],
         Meta(description="paper: sessions of 4 tokens and more with a purchase; auto: chosen on validation"),
+    ] = "auto"
+    targets: Annotated[
+        Literal["auto", "typed", "any"],
+        Meta(
+            description="typed: a list holds items by their vector for the wanted interaction (paper); any: by the "
+            "nearest of all their vectors, for logs with few carts; auto: chosen on validation"
+        ),
     ] = "auto"
     validation: Annotated[str, Meta(description="last part of the training log that choices are made on")] = "0.1"
     sellers: Annotated[bool, Meta(description="also embed (seller, interaction), for items without a vector")] = True
@@ -116,6 +128,7 @@ class Choice(NamedTuple):
 
     session_filter: str
     scorer: Scorer
+    targets: Targets
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,9 +161,9 @@ class TypedVectors:
         known = (things >= 0) & (things < self.row_of.shape[1])
         return np.where(known, self.row_of[kind, np.where(known, things, 0)], -1)
 
-    def space(self, kind: int) -> Space:
-        """The targets of one interaction; none where the interaction does not occur."""
-        rows = slice(self.type_offsets[kind], self.type_offsets[kind + 1])
+    def space(self, kind: int | None) -> Space:
+        """The targets of one interaction, each thing once; None: of all, a thing once for each of its interactions."""
+        rows = slice(None) if kind is None else slice(self.type_offsets[kind], self.type_offsets[kind + 1])
         return Space(self.thing[rows], self.targets[rows])
 
 
@@ -209,7 +222,8 @@ class ItemInteraction(Model):
         config = self.config
         filters = ("none", "paper") if config.session_filter == "auto" else (config.session_filter,)
         scorers = SCORERS if config.scorer == "auto" else (config.scorer,)
-        choices = list(itertools.starmap(Choice, itertools.product(filters, scorers)))
+        targets = ("typed", "any") if config.targets == "auto" and config.typed else (config.targets,)
+        choices = list(itertools.starmap(Choice, itertools.product(filters, scorers, targets)))
         tried: list[dict[str, Any]] = []
         if len(choices) > 1:
             with contextlib.suppress(InputError):  # a log too short to hold anything out: the defaults stand
@@ -232,8 +246,9 @@ class ItemInteraction(Model):
             tables = self._train(corpus, effort, f"choose-{session_filter}")
             for choice in group:
                 vectors = TypedVectors.of(corpus, tables, choice.scorer)
-                searcher = Exact(vectors.space(self._kind(origin.intent)))
-                lists = partial(_lists_of, vectors, searcher, self._kind, budget)
+                space = vectors.space(self._space_kind(origin.intent, choice.targets))
+                each = self._n_kinds if choice.targets == "any" else 1
+                lists = partial(_lists_of, vectors, Exact(space), self._kind, budget, each)
                 hit_rate = float(purchase_intent(cases, lists, [budget]).mean())
                 tried.append({**choice._asdict(), "hit_rate": hit_rate})
         return tried
@@ -361,29 +376,35 @@ class ItemInteraction(Model):
 
     def spaces(self) -> dict[str, Space]:
         """One space for each target interaction (section 5.1), so that no search is filtered by interaction."""
-        spaces = {name: self._vectors.space(kind) for kind, name in enumerate(self._space_names)}
+        kinds = {self._space_kind(want, self._chosen["targets"]) for want in range(self._n_kinds)}
+        spaces = {self._space_name(kind): self._vectors.space(kind) for kind in kinds}
         return {name: space for name, space in spaces.items() if len(space.items)}
 
     def attach(self, searchers: Mapping[str, Searcher]) -> None:
         """Search with these instead of exactly; keys are those of `spaces`."""
         self._searchers |= searchers
 
-    def _searcher(self, want: int) -> Searcher:
-        """The attached index of an interaction, else exact search."""
-        name = self._space_names[self._kind(want)]
-        if name not in self._searchers:
-            self._searchers[name] = Exact(self._vectors.space(self._kind(want)))
-        return self._searchers[name]
+    def _space_kind(self, want: int, targets: str) -> int | None:
+        """Which space holds the answers: that of the wanted interaction, or None for all targets together."""
+        return want if self.config.typed and targets != "any" else None
 
-    @property
-    def _space_names(self) -> tuple[str, ...]:
-        return self._trained().interactions.names if self.config.typed else ("any",)
+    def _space_name(self, kind: int | None) -> str:
+        return "any" if kind is None else self._trained().interactions.names[kind]
+
+    def _searcher(self, want: int) -> Searcher:
+        """The attached index of a space, else exact search in it."""
+        kind = self._space_kind(want, self._chosen["targets"])
+        name = self._space_name(kind)
+        if name not in self._searchers:
+            self._searchers[name] = Exact(self._vectors.space(kind))
+        return self._searchers[name]
 
     def related_batch(
         self, items: Items, seen_as: int, want: int, k: int, allowed: NDArray[np.bool_] | None = None
     ) -> tuple[Items, Scores]:
         """The k targets of interaction `want` nearest to each (item, seen_as); none where that pair has no vector."""
-        return _nearest(self._vectors, self._searcher(want), items, self._kind(seen_as), k, allowed)
+        each = self._n_kinds if self._chosen["targets"] == "any" else 1
+        return _nearest(self._vectors, self._searcher(want), items, self._kind(seen_as), k, allowed, each=each)
 
     def candidates(self, request: Request) -> Candidates:
         """Lists of the asked item, of the basket's last item, or of the last actions; then the declared fallbacks.
@@ -420,10 +441,11 @@ class ItemInteraction(Model):
         if self._sellers is None:
             return NO_CANDIDATES
         shelves, answer = self._shelves["seller"], NO_CANDIDATES
-        searcher = Exact(self._sellers.space(self._kind(want)))
+        searcher = Exact(self._sellers.space(self._space_kind(want, self._chosen["targets"])))
         for item, seen_as in actions:
             seller = shelves.group_of[[item]]
-            near = _nearest(self._sellers, searcher, seller, self._kind(seen_as), NEAREST_SELLERS)[0][0]
+            kind = self._kind(seen_as)
+            near = _nearest(self._sellers, searcher, seller, kind, NEAREST_SELLERS, each=self._n_kinds)[0][0]
             sellers = np.append(seller, near[near >= 0])
             items = [shelves.of_group(int(number))[: request.k] for number in sellers if number >= 0]
             if items:
@@ -461,27 +483,47 @@ def _nearest(
     kind: int,
     k: int,
     allowed: NDArray[np.bool_] | None = None,
+    *,
+    each: int = 1,
 ) -> tuple[Items, Scores]:
-    """(n, k) nearest other things and their scores; padded, and all padding where (thing, kind) has no vector."""
+    """(n, k) nearest other things and their scores; padded, and all padding where (thing, kind) has no vector.
+
+    `each` says how often a thing may stand in the space that is searched.
+    """
     found = np.full((len(things), k), -1, np.int32)
     scores = np.full((len(things), k), -np.inf, np.float32)
     rows = vectors.rows(things, kind)
     known = np.flatnonzero(rows >= 0)
     if k < 1 or len(known) == 0:
         return found, scores
-    near, near_scores = searcher.search(vectors.queries[rows[known]], k + 1, allowed)
-    itself = near == things[known, None]
-    order = np.argsort(itself, axis=1, kind="stable")[:, :k]  # the thing itself goes last and falls off
-    near = np.where(itself, -1, near)
+    near, near_scores = searcher.search(vectors.queries[rows[known]], each * (k + 1), allowed)
+    unwanted = (near == things[known, None]) | _repeated(near)
+    order = np.argsort(unwanted, axis=1, kind="stable")[:, :k]  # what is not wanted goes last and falls off
+    near = np.where(unwanted, -1, near)
     found[known] = np.take_along_axis(near, order, 1)
     scores[known] = np.where(found[known] >= 0, np.take_along_axis(near_scores, order, 1), -np.inf)
     return found, scores
 
 
+def _repeated(lists: Items) -> NDArray[np.bool_]:
+    """True where a row has had the same item before: a thing may stand in a space once for each interaction."""
+    order = np.argsort(lists, axis=1, kind="stable")
+    ordered = np.take_along_axis(lists, order, 1)
+    repeated = np.zeros(lists.shape, bool)
+    np.put_along_axis(repeated, order[:, 1:], ordered[:, 1:] == ordered[:, :-1], 1)
+    return repeated
+
+
 def _lists_of(
-    vectors: TypedVectors, searcher: Searcher, kind_of: Callable[[int], int], k: int, items: Items, seen_as: int
+    vectors: TypedVectors,
+    searcher: Searcher,
+    kind_of: Callable[[int], int],
+    k: int,
+    each: int,
+    items: Items,
+    seen_as: int,
 ) -> Items:
-    return _nearest(vectors, searcher, items, kind_of(seen_as), k)[0]
+    return _nearest(vectors, searcher, items, kind_of(seen_as), k, each=each)[0]
 
 
 def _initial_tables(rows: int, dim: int, seed: int) -> Tables:

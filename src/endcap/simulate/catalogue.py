@@ -9,30 +9,35 @@ from numpy.typing import NDArray
 
 from endcap.simulate.world import Truth, zipf
 
-DEPARTMENTS = ("photo", "outdoor", "kitchen", "garden", "sport", "craft", "music", "office")
-SECTIONS = ("basics", "gear", "care", "storage")
-KINDS = (
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+DEPARTMENTS = _words("photo outdoor kitchen garden sport craft music office")
+SECTIONS = _words("basics gear care storage")
+KINDS = _words(
     "camera tripod card lens bag strap filter lamp battery charger case cable stand mount frame print album "
     "tent stove mat bottle rope knife axe boot jacket glove hat pan pot mixer oven plate bowl cup jar board "
     "rake hose seed spade fence ball racket net bike helmet pump wheel yarn needle hook loom paint brush paper "
     "guitar drum string pedal keyboard speaker headset folder pen desk chair shelf drawer clock scale"
-).split()
-USES = (
+)
+USES = _words(
     "travel studio pocket action night field winter summer garden family kids city river trail wall table floor "
     "steel wood glass cotton leather wool bamboo copper stone paper rubber canvas linen silver"
-).split()
-FAMILIES = (
+)
+FAMILIES = _words(
     "alpina borea calix dorado elara fenix gavia helio isola junco karst lumen mirador nova orbit pavo quarz rigel "
     "sable terra umbra vega wren xenon yarrow zephyr"
-).split()
-GRADES = ("basic", "classic", "plus", "pro", "master", "royal", "prime", "elite", "grand")
-COLOURS = "black white red blue green grey sand rose amber teal plum olive".split()
+)
+GRADES = _words("basic classic plus pro master royal prime elite grand")
+COLOURS = _words("black white red blue green grey sand rose amber teal plum olive")
 N_SELLERS_PER_ITEM = 0.02
 OWN_BRAND = 0.8  # share of items made by the family's own brand
 
 
 def catalogue(truth: Truth) -> pa.Table:
-    """The items: `item, title, category, brand, seller, price, margin, in_stock, launched`, and `domain` with several."""
+    """`item, title, category, brand, seller, price, margin, in_stock, launched`, and `domain` with several domains."""
     settings, world = truth.settings, truth.world
     rng = np.random.default_rng([settings.seed, 10])
     n = len(truth.leaf)
@@ -76,11 +81,10 @@ def prices(truth: Truth) -> NDArray[np.float64]:
 
 def leaf_names(truth: Truth) -> list[str]:
     """Two words a leaf, each pair once."""
-    order = np.random.default_rng([truth.settings.seed, 13]).permutation(max(truth.n_leaves, len(USES) * len(KINDS)))
-    return [
-        f"{_word(USES, number // len(KINDS))} {KINDS[number % len(KINDS)]}"
-        for number in order[: truth.n_leaves].tolist()
-    ]
+    rng = np.random.default_rng([truth.settings.seed, 13])
+    order = rng.permutation(max(truth.n_leaves, len(USES) * len(KINDS)))[: truth.n_leaves]
+    pairs = (divmod(int(number), len(KINDS)) for number in order)
+    return [f"{_word(USES, use)} {KINDS[kind]}" for use, kind in pairs]
 
 
 def category_paths(truth: Truth) -> pa.StringArray:
@@ -135,7 +139,7 @@ def _sellers(truth: Truth, rng: np.random.Generator) -> NDArray[np.int64]:
     return truth.leaf_theme[truth.leaf] * per_theme + place
 
 
-def _word(words: list[str] | tuple[str, ...], number: int) -> str:
+def _word(words: tuple[str, ...], number: int) -> str:
     """The word of a number; past the end of the list they begin again with a counter."""
     again, place = divmod(int(number), len(words))
     return words[place] if again == 0 else f"{words[place]}{again + 1}"

@@ -14,8 +14,26 @@ from endcap.shop import Interactions
 from endcap.shop.interactions import FURTHER_KINDS
 from endcap.simulate import catalogue
 from endcap.simulate.visits import (
-    CART, CLICK, CRAWLED, ITEM, KIND, LEAF, N_COLUMNS, NEXT_SESSION, ORDER, POSITION, PURCHASE, REQUEST, RETURN,
-    SEARCH, SESSION, TIME, USER, WHY, Habits, draw_visits,
+    CART,
+    CLICK,
+    CRAWLED,
+    ITEM,
+    KIND,
+    LEAF,
+    N_COLUMNS,
+    NEXT_SESSION,
+    ORDER,
+    POSITION,
+    PURCHASE,
+    REQUEST,
+    RETURN,
+    SEARCH,
+    SESSION,
+    TIME,
+    USER,
+    WHY,
+    Habits,
+    draw_visits,
 )  # fmt: skip
 from endcap.simulate.world import Truth
 

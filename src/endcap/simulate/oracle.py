@@ -24,8 +24,22 @@ from endcap.shop import Vocabulary
 from endcap.simulate import catalogue
 from endcap.simulate.settings import DAY, ShopSettings
 from endcap.simulate.visits import (
-    ACTIVITY, CART, CHOSEN, CLICK, COMPARED, ELSEWHERE, FAVOURITE, ITEM, KIND, MISSION, PURCHASE, ROLE, SESSION, WHY,
-    Habits, draw_visits,
+    ACTIVITY,
+    CART,
+    CHOSEN,
+    CLICK,
+    COMPARED,
+    ELSEWHERE,
+    FAVOURITE,
+    ITEM,
+    KIND,
+    MISSION,
+    PURCHASE,
+    ROLE,
+    SESSION,
+    WHY,
+    Habits,
+    draw_visits,
 )  # fmt: skip
 from endcap.simulate.world import ROLES, Truth, make_truth, shares_of_leaf
 
@@ -65,12 +79,10 @@ class Oracle:
         rows = visits_at_the_end(truth, VISITS_FOR_T, part=40)
         self._follows = _follows(rows, truth)
         self._wandered = _wandered(rows)
-        role_activity = np.repeat(np.arange(truth.n_activities), np.diff(self._world.role_start))
+        self._role_activity = np.repeat(np.arange(truth.n_activities), np.diff(self._world.role_start))
         by_leaf = np.argsort(self._world.role_leaf, kind="stable")
-        self._roles_of = np.split(
-            by_leaf, np.searchsorted(self._world.role_leaf[by_leaf], np.arange(1, truth.n_leaves))
-        )
-        self._role_activity = role_activity
+        bounds = np.searchsorted(self._world.role_leaf[by_leaf], np.arange(1, truth.n_leaves))
+        self._roles_of = np.split(by_leaf, bounds)
         self._popular = self._popularity()
 
     @classmethod
@@ -82,9 +94,8 @@ class Oracle:
         """See `endcap.answers.RelatesItems`: scores are expected later acts, up to a factor for each list."""
         best = np.full((len(items), k), -1, np.int32)
         scores = np.full((len(items), k), -np.inf, np.float32)
-        ours = np.where(
-            (items >= 0) & (items < len(self._ours)), self._ours[np.clip(items, 0, len(self._ours) - 1)], -1
-        )
+        known = (items >= 0) & (items < len(self._ours))
+        ours = np.where(known, self._ours[np.where(known, items, 0)], -1)
         leaf = np.where(ours >= 0, self._truth.leaf[ours], -1)
         order = np.argsort(leaf, kind="stable")
         order = order[leaf[order] >= 0]
@@ -96,9 +107,9 @@ class Oracle:
             top = np.argpartition(-expected, width - 1, axis=1)[:, :width]
             top = np.take_along_axis(top, np.argsort(-np.take_along_axis(expected, top, 1), axis=1, kind="stable"), 1)
             value = np.take_along_axis(expected, top, 1)
-            known = value > 0
-            best[rows, :width] = np.where(known, self._theirs[candidates[top]], -1)
-            scores[rows, :width] = np.where(known, value, -np.inf)
+            possible = value > 0
+            best[rows, :width] = np.where(possible, self._theirs[candidates[top]], -1)
+            scores[rows, :width] = np.where(possible, value, -np.inf)
         return best, scores
 
     def expected(self, items: Ints, seen_as: int, want: int, n_popular: int = 0) -> tuple[Ints, Floats]:
@@ -116,9 +127,7 @@ class Oracle:
         for inside, values in blocks:
             expected[:, np.searchsorted(candidates, inside)] += values
         # What is left to say of a click while wandering: what anybody may cart. Never nothing, so that lists fill up.
-        wandering = (
-            self._wandered * self._look[items] / len(self._roles_of) if seen_as == CLICK else np.zeros(len(items))
-        )
+        wandering = (seen_as == CLICK) * self._wandered * self._look[items] / len(self._roles_of)
         rate = np.maximum(wandering, 1e-6 * expected.max(axis=1, initial=0.0) + 1e-20)
         expected += rate[:, None].astype(np.float32) * self._popular[candidates].astype(np.float32)
         expected[candidates[None, :] == items[:, None]] = 0
@@ -166,7 +175,7 @@ class Oracle:
         return np.divide(weight, total, out=np.zeros_like(weight), where=total > 0).reshape(len(family), -1)
 
     def chances(self, activity: int, mission: int, n_at_role: Ints) -> Floats:
-        """Expected carts and purchases of each item of an activity, in a visit with this mission and so many at each role."""
+        """Expected carts and purchases of each item of an activity in a visit with so many at each role (R,)."""
         leaves = self._world.role_leaf[self._world.role_start[activity] :][: len(n_at_role)]
         return np.concatenate([n * self._drawn(leaf)[1][:, mission] for leaf, n in zip(leaves, n_at_role, strict=True)])
 

@@ -47,9 +47,7 @@ class ShopSettings(msgspec.Struct, frozen=True, kw_only=True):
         float, Meta(ge=0, le=1, description="how far comparing keeps to one family; 0: the whole leaf is compared")
     ] = 0.6
     price_taste: Annotated[float, Meta(ge=0, le=1, description="how far shoppers keep to a price band")] = 0.7
-    aspiration: Annotated[float, Meta(ge=0, le=3, description="price bands by which looks go above what is carted")] = (
-        1.0
-    )
+    aspiration: Annotated[float, Meta(ge=0, le=3, description="bands by which looks lie above what is carted")] = 1.0
     seasons: Annotated[float, Meta(ge=0, le=1, description="height of the yearly peak of an activity")] = 0.6
     interests: Annotated[int, Meta(ge=1, le=32, description="activities of a user, in each domain")] = 3
 
@@ -62,15 +60,11 @@ class ShopSettings(msgspec.Struct, frozen=True, kw_only=True):
     favourites: Annotated[float, Meta(ge=0, le=1, description="chance to favourite what is looked at")] = 0.06
     checkout: Annotated[float, Meta(ge=0, le=1, description="share of carts that are bought")] = 0.55
     doubles: Annotated[float, Meta(ge=0, le=1, description="share of choices with a rival carted, too")] = 0.08
-    returns: Annotated[float, Meta(ge=0, le=1, description="share of purchases returned; of doubles ten times it")] = (
-        0.05
-    )
+    returns: Annotated[float, Meta(ge=0, le=1, description="share of purchases returned; rivals ten times that")] = 0.05
 
     # on request
     searches: Annotated[float, Meta(ge=0, le=1, description="share of choices that begin with a search")] = 0.0
-    impressions: Annotated[
-        int, Meta(ge=0, le=200, description="items shown beside each that is looked at; rows on top")
-    ] = 0
+    impressions: Annotated[int, Meta(ge=0, le=200, description="items shown at each look; rows on top")] = 0
     domains: Annotated[int, Meta(ge=1, le=8, description="services; with 2 and more the second one is `flood`")] = 1
     flood: Annotated[float, Meta(ge=0, le=1, description="share of visits that `flood` takes")] = 0.6
     bots: Annotated[int, Meta(ge=0, le=10_000, description="crawlers; their rows come on top")] = 0

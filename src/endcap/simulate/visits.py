@@ -1,9 +1,9 @@
 """Visits to a simulated shop, drawn one after the other: the loops that decide the speed.
 
-A visit is a mission: a user after one of their activities, in one family and price band. They compare rivals in one leaf
-by clicks, choose one (click, cart), perhaps go on to further leaves of the activity (few clicks, cart), and perhaps buy
-what is in the cart. What is looked at and what is chosen are independent given the mission, so the best possible
-item-to-item list can be written down: see `endcap.simulate.oracle`.
+A visit is a mission: a user after one of their activities, in one family and price band. They compare rivals in one
+leaf by clicks, choose one (click, cart), perhaps go on to further leaves of the activity (few clicks, cart), and buy
+what is in the cart, or not. What is looked at and what is chosen are independent given the mission, so the best
+possible item-to-item list can be written down: see `endcap.simulate.oracle`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ BOUGHT_AT_CHECKOUT = 0.9
 MEAN_PAUSE_S, PAUSE_SPREAD, LONGEST_PAUSE_S = 25.0, 0.9, 600.0
 TRIES = 200
 NOT_SHOWN = (-1, -1, -1)
-ANY_TASTE = (-1, -1)
 LONGEST_CART = 16
 
 
@@ -164,8 +163,8 @@ def _wander(rng, world, habits, rows, counts, now, user, domain, interest):  # t
     n_interests = len(world.interest_sum)
     if n_interests > 1 and rng.random() < 0.5:
         interest = (interest + rng.integers(1, n_interests)) % n_interests
-        activity = world.activity[user, domain, interest]
-        leaf = world.role_leaf[rng.integers(world.role_start[activity], world.role_start[activity + 1])]
+        other = world.activity[user, domain, interest]
+        leaf = world.role_leaf[rng.integers(world.role_start[other], world.role_start[other + 1])]
         taste = (np.int64(world.mission_family[user, domain, interest]), np.int64(world.user_band[user, domain]))
     else:
         n_leaves = len(world.leaf_sum) // len(world.domain_sum)
@@ -173,7 +172,7 @@ def _wander(rng, world, habits, rows, counts, now, user, domain, interest):  # t
         below = world.leaf_sum[first - 1] if first > 0 else 0.0
         within = world.leaf_sum[first + n_leaves - 1] - below
         leaf = _find(world.leaf_sum, first, first + n_leaves, below + rng.random() * within)
-        taste = ANY_TASTE
+        taste = (np.int64(-1), np.int64(-1))
     item = _draw(rng, world, world.look_sum, world.fits_look, world.band_look, leaf, taste, now)
     place = (leaf, np.int64(-1), np.int64(-1), np.int64(-1))
     return _look(rng, world, habits, rows, counts, now, user, item, taste, ELSEWHERE, place)

@@ -9,6 +9,7 @@ Users have a price taste, a home family and a few activities; in the domain `flo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -21,11 +22,12 @@ ROLES = (4, 9)  # an activity has 4 to 8 roles
 FLOOD = 1  # the domain where tastes are the opposite
 DOMAINS = ("market", "flood", "outlet", "food", "media", "travel", "home", "tools")
 LAST_TENTH = 0.9  # of the log: when cold items begin to come
+FEWEST_LEAVES = 40
 LEAF_GROWTH = 0.62  # a leaf has this power of the number of items
 HOME_FAMILY, HOME_THEME = 0.7, 0.8  # how often a user keeps to them
 JOINED_BEFORE = 0.5  # share of users who are there when the log starts
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
 
 
@@ -160,7 +162,7 @@ def shares_of_leaf(running: Floats, leaf_start: Ints) -> Floats:
 
 def _leaves(settings: ShopSettings) -> Ints:
     """The domain of every leaf."""
-    size = settings.leaf_size or settings.n_items**LEAF_GROWTH
+    size = settings.leaf_size or max(4.0, min(settings.n_items**LEAF_GROWTH, settings.n_items / FEWEST_LEAVES))
     per_domain = max(1, int(settings.n_items / size / settings.domains))
     return np.repeat(np.arange(settings.domains), per_domain)
 
@@ -227,7 +229,7 @@ def _launches(settings: ShopSettings, leaf_start: Ints, rng: np.random.Generator
     share_of_log = np.where(kind < settings.cold, LAST_TENTH + (1 - LAST_TENTH) * when, LAST_TENTH * when)
     came = first + (share_of_log * length).astype(np.int64)
     launched = np.where(kind < settings.cold + settings.arrivals, came, first - (days_ago * DAY).astype(np.int64))
-    oldest = np.array([a + np.argmin(launched[a:b]) for a, b in zip(leaf_start[:-1], leaf_start[1:], strict=True)])
+    oldest = np.array([a + np.argmin(launched[a:b]) for a, b in pairwise(leaf_start.tolist())])
     launched[oldest] = np.minimum(launched[oldest], first - DAY)
     return launched, oldest
 
@@ -274,7 +276,7 @@ def _users(
     shares = np.full(domains, 1.0 if domains == 1 else (1 - settings.flood) / (domains - 1))
     if domains > FLOOD:
         shares[FLOOD] = settings.flood
-    arrays = {
+    arrays: dict[str, NDArray] = {
         "user_sum": np.cumsum(rng.lognormal(0, 1.0, n)),
         "joined": settings.begins + (joined * settings.days * DAY).astype(np.int64),
         "activity": activity,
