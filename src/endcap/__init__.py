@@ -1,9 +1,9 @@
 """endcap: from a shop's event log to live recommendations.
 
-    from endcap import ItemInteraction, Shop, evaluate
-    train, test = Shop.open("shop").split_by_time(test="7d")
-    model = ItemInteraction(dim=128).fit(train)
-    model.related("B00X", seen_as="click", want="cart", k=10)
+from endcap import ItemInteraction, Shop, evaluate
+train, test = Shop.open("shop").split_by_time(test="7d")
+model = ItemInteraction(dim=128).fit(train)
+model.related("B00X", seen_as="click", want="cart", k=10)
 """
 
 from __future__ import annotations

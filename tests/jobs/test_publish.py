@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from endcap import models
@@ -255,3 +256,21 @@ def test_a_model_that_answers_wrongly_is_found_out(shop: Shop, fault: str, messa
     model.fault = fault
     with pytest.raises(EndcapError, match=message):
         ask("broken", model, shop)
+
+
+def test_the_gate_judges_a_log_of_clicks_whose_last_week_brings_new_items() -> None:
+    """Without carts it asks for the next item; what a model knows from later must stay out of its lists."""
+    users = np.repeat(np.arange(8), 3)
+    days = np.tile([1, 2, 19], 8)
+    items = np.tile([0, 1, 2], 8) + 3 * (users % 3) * (days == 19)
+    frame = pa.table(
+        {
+            "user": users.astype(str),
+            "item": items.astype(str),
+            "interaction": ["click"] * len(users),
+            "time": [f"2026-01-{day:02d}T10:00:00Z" for day in days],
+        }
+    )
+    shop = Shop.from_tables(frame)
+    verdict = judge("main", Popularity().fit(shop), None, shop, GateSettings(min_cases=1))
+    assert verdict.protocol == "next-item"

@@ -48,7 +48,8 @@ def run(inputs, outputs, sessions, extra, *, extra_weight=1.0, negatives, n_nega
         np.append(0, np.cumsum([len(session) for session in sessions])).astype(np.int64),
         np.append(0, np.cumsum(lengths)).astype(np.int64),
         np.array([target for token in range(n) for target in extra.get(token, [])], np.int32),
-        np.full(sum(lengths), extra_weight, np.float32), negatives, n_negatives, np.ones(n, np.float32), window, random_window, *rates, seed, chunks,
+        np.full(sum(lengths), extra_weight, np.float32),
+        negatives, n_negatives, np.ones(n, np.float32), window, random_window, *rates, seed, chunks,
     )  # fmt: skip
 
 

@@ -115,7 +115,8 @@ def _compare(models: Mapping[str, Model], shop: Shop, start: int, protocol: str)
     if len(train.positives) == 0 or len(test.positives) == 0:
         return None
     try:
-        return evaluate((train, test), {name: _Known(model) for name, model in models.items()}, protocol=protocol)
+        known = {name: _Known(model, train.n_items) for name, model in models.items()}
+        return evaluate((train, test), known, protocol=protocol)
     except InputError:
         return None
 
@@ -131,16 +132,20 @@ def _sampled(test: Shop) -> Shop:
 
 
 class _Known:
-    """A model as the protocols see it: the gate itself decides which stretch is fair."""
+    """A model as the protocols see it: the gate itself decides which stretch is fair.
 
-    def __init__(self, model: Model) -> None:
+    Lists hold items known before the stretch only, whatever came later that the model was trained on.
+    """
+
+    def __init__(self, model: Model, n_items: int) -> None:
         self._model = model
+        self._allowed = np.arange(len(model.origin.items) if model.origin else n_items) < n_items
 
     def related_batch(self, items: Items, seen_as: int, want: int, k: int) -> tuple[Items, Scores]:
         return self._model.related_batch(items, seen_as, want, k)
 
     def candidates(self, request: Request) -> Candidates:
-        return self._model.candidates(request)
+        return self._model.candidates(replace(request, allowed=self._allowed))
 
 
 def _figures(name: str, report: Report, start: int, trained: Mapping[str, int]) -> ModelVerdict:

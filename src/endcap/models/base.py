@@ -252,6 +252,7 @@ class Model:
     def _related_row(self, item: int, seen_as: int, want: int, request: Request) -> tuple[Items, Scores]:
         """The list of one action; beyond `PER_ACTION`, ranks are only used to fill up a union that came out short."""
         budget = request.k if request.item is not None else 2 * max(self.PER_ACTION, request.k)
+        budget = min(budget, len(self._trained().items))
         items, scores = self.related_batch(np.array([item], np.int32), seen_as, want, budget, request.allowed)
         found = items[0] >= 0
         return items[0][found], scores[0][found]

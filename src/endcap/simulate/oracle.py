@@ -12,6 +12,7 @@ about the mission. T is counted on visits drawn for the purpose, the same draws 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 
 import numba
@@ -62,10 +63,16 @@ class Oracle:
     """Ranks by the truth at the end of the log; satisfies `endcap.answers.RelatesItems`.
 
     Items are the simulator's own numbers, or those of a shop made from its log: `Oracle.of(settings, shop.items)`.
+
+    Where the lists of m sources are united, as in the purchase-intent rate, lists that repeat each other waste places.
+    If every list takes y with chance p(y), its chance to be in the union is 1 - (1 - p)^m, and the p that maximise the
+    expected hits are those of a ranking by E(x, y) (1 - u)^(m - 1), u uniform and drawn for each pair (x, y).
+
+    `uniting(m)` gives that ranking; without it each list is the best by itself.
     """
 
     def __init__(self, truth: Truth, items: Vocabulary | None = None) -> None:
-        self._truth, self._world = truth, truth.world
+        self._truth, self._world, self._united = truth, truth.world, 1.0
         n = len(truth.leaf)
         ids = catalogue.item_ids(truth).to_pylist()
         self._theirs = np.arange(n) if items is None else items.encode(ids)
@@ -90,6 +97,12 @@ class Oracle:
         """The oracle of a simulated shop, by the numbers that its items got when the log was ingested."""
         return cls(make_truth(settings), items)
 
+    def uniting(self, lists: float) -> Oracle:
+        """The same knowledge, for lists of which so many are united."""
+        other = copy.copy(self)
+        other._united = lists
+        return other
+
     def related_batch(self, items: Items, seen_as: int, want: int, k: int) -> tuple[Items, Scores]:
         """See `endcap.answers.RelatesItems`: scores are expected later acts, up to a factor for each list."""
         best = np.full((len(items), k), -1, np.int32)
@@ -103,6 +116,8 @@ class Oracle:
             if len(rows) == 0:
                 continue
             candidates, expected = self.expected(ours[rows], seen_as, want, k)
+            if self._united > 1:
+                expected *= (1 - _noise(ours[rows], candidates)) ** np.float32(self._united - 1)
             width = min(k, len(candidates))
             top = np.argpartition(-expected, width - 1, axis=1)[:, :width]
             top = np.take_along_axis(top, np.argsort(-np.take_along_axis(expected, top, 1), axis=1, kind="stable"), 1)
@@ -197,31 +212,37 @@ class Oracle:
 def best_scores(truth: Truth) -> dict[str, dict[str, float]]:
     """What is reachable in click-to-cart purchase intent, estimated on fresh visits at the end of the log.
 
-    For each budget k and n = the number of targets:
-        oracle   the lists of `Oracle`: the best for one source item. A model may pass it in visits with many sources,
-                 by lists that differ more from each other than the best ones do.
+    For each budget k, with n the number of targets:
+        oracle   `Oracle` with as many lists united as a visit has sources: no better lists are known.
+        single   `Oracle` with the best list for each source alone. United, such lists repeat each other.
         ceiling  the best set of as many items as all sources of the visit may name together, chosen by someone who
                  knows its mission, and how often each role is carted: no model passes it.
         random   k items at random for each source.
     """
     rows = visits_at_the_end(truth, truth.settings.best, part=41)
-    columns = (rows[:, SESSION], rows[:, ITEM].astype(np.int32), rows[:, KIND].astype(np.int8))
-    cases = intent_cases(*columns, CLICK, (CART, PURCHASE))
-    oracle = Oracle(truth)
+    cases = intent_cases(
+        rows[:, SESSION], rows[:, ITEM].astype(np.int32), rows[:, KIND].astype(np.int8), CLICK, (CART, PURCHASE)
+    )
+    if len(cases.target_row) == 0:
+        return {}
+    n_sources = np.bincount(cases.occurrence_case, minlength=len(cases.case_offsets) - 1)
     rng = np.random.default_rng([truth.settings.seed, 42])
     n_items, widest = len(truth.leaf), max(BUDGETS)
-    by_oracle = purchase_intent(cases, lambda items, seen: oracle.related_batch(items, seen, CART, widest)[0], BUDGETS)
-    by_chance = purchase_intent(
-        cases, lambda items, seen: rng.integers(0, n_items, (len(items), widest), dtype=np.int32), BUDGETS
-    )
-    n_sources = np.bincount(cases.occurrence_case, minlength=len(cases.case_offsets) - 1)
-    ceiling = _ceiling(oracle, rows[cases.target_row], cases.target_case, n_sources)
+    single = Oracle(truth)
+    united = single.uniting(n_sources.mean())
+    rates = {
+        name: purchase_intent(cases, related, BUDGETS).mean(axis=0)
+        for name, related in (
+            ("oracle", lambda items, seen_as: united.related_batch(items, seen_as, CART, widest)[0]),
+            ("single", lambda items, seen_as: single.related_batch(items, seen_as, CART, widest)[0]),
+            ("random", lambda items, _: rng.integers(0, n_items, (len(items), widest), dtype=np.int32)),
+        )
+    }
+    rates["ceiling"] = _ceiling(single, rows[cases.target_row], cases.target_case, n_sources)
     return {
         f"purchase_intent@{budget}": {
-            "oracle": round(float(by_oracle[:, place].mean()), 6),
-            "ceiling": round(float(ceiling[place]), 6),
-            "random": round(float(by_chance[:, place].mean()), 6),
-            "n": len(cases.target_item),
+            **{name: round(float(rates[name][place]), 6) for name in ("oracle", "single", "ceiling", "random")},
+            "n": len(cases.target_row),
         }
         for place, budget in enumerate(BUDGETS)
     }
@@ -297,3 +318,11 @@ def _count_pairs(session, item, act, role, n_roles, pairs, visits):  # type: ign
             if not itself:
                 pairs[n_roles[row], act[row], role[row], act[later], role[later]] += 1
             later += 1
+
+
+def _noise(rows: Ints, columns: Ints) -> NDArray[np.float32]:
+    """(rows, columns) uniform numbers below 1 that depend on the pair only: splitmix64."""
+    mixed = rows.astype(np.uint64)[:, None] * np.uint64(0x9E3779B97F4A7C15) + columns.astype(np.uint64)[None, :]
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return ((mixed >> np.uint64(40)) * 2.0**-24).astype(np.float32)

@@ -30,7 +30,7 @@ class ShopSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     # the catalogue
     leaf_size: Annotated[int, Meta(ge=0, description="items of a mean leaf category; 0: grows with the shop")] = 0
-    families: Annotated[int, Meta(ge=1, le=64, description="lines of items that fit together")] = 8
+    families: Annotated[int, Meta(ge=1, le=64, description="lines of items that fit together")] = 20
     bands: Annotated[int, Meta(ge=1, le=9, description="price bands")] = 3
     look_skew: Annotated[float, Meta(ge=0, le=3, description="Zipf exponent of looks inside a leaf")] = 0.7
     cart_skew: Annotated[float, Meta(ge=0, le=3, description="Zipf exponent of carts inside a leaf")] = 1.0
@@ -52,8 +52,8 @@ class ShopSettings(msgspec.Struct, frozen=True, kw_only=True):
     interests: Annotated[int, Meta(ge=1, le=32, description="activities of a user, in each domain")] = 3
 
     # a visit
-    looks: Annotated[float, Meta(ge=0, le=50, description="mean clicks on rivals before the first choice")] = 5.0
-    more_looks: Annotated[float, Meta(ge=0, le=50, description="mean clicks before a complement is chosen")] = 1.5
+    looks: Annotated[float, Meta(ge=0, le=50, description="mean clicks on rivals before the first choice")] = 8.0
+    more_looks: Annotated[float, Meta(ge=0, le=50, description="mean clicks before a complement is chosen")] = 2.0
     converts: Annotated[float, Meta(ge=0, le=1, description="share of visits that come to a cart")] = 0.5
     complements: Annotated[float, Meta(ge=0, le=1, description="chance of one more complement in the cart")] = 0.7
     wandering: Annotated[float, Meta(ge=0, le=1, description="chance of a click elsewhere, after each step")] = 0.15
