@@ -19,7 +19,8 @@ LOGS: dict[str, dict[str, Any]] = {
     "jd-sessions": {"test": "1d"},
     "uci-online-retail": {"test": "28d"},
 }
-EMBEDDING = {"dim": 100, "epochs": 60, "learning_rate": 0.1}
+EMBEDDING = {"dim": 100, "epochs": 60}
+LARGE = {"dim": 50, "epochs": 5}  # one kind of interaction, long sessions: 400,000 lines
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "item-interaction": ("item-interaction", {}),
     "item-interaction, reg. by share": ("item-interaction", {"reg_weighting": "share"}),
@@ -38,8 +39,8 @@ OURS = "item-interaction"
 RIVALS = ("co-occurrence", "untyped", "untyped + reg.", "item-interaction, no reg.", "item-knn")
 
 
-def settings(quick: bool) -> dict[str, dict[str, Any]]:
-    embedding = EMBEDDING | ({"epochs": 5, "dim": 32} if quick else {})
+def settings(quick: bool, embedding: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    embedding = embedding | ({"epochs": 3, "dim": 32} if quick else {})
     return {
         name: (embedding if system in ("item-interaction", "sgns") else {}) | given
         for name, (system, given) in MODELS.items()
@@ -87,20 +88,19 @@ def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--only", choices=sorted(LOGS), action="append", help="one log; repeatable")
     given = parser.parse_args()
-    rows = []
     for name in given.only or LOGS:
         shop = SHOPS[name](data_folder(given.data, name))
         outcome = evaluate(
             shop,
             {model: system for model, (system, _) in MODELS.items()},
-            settings=settings(given.quick),
+            settings=settings(given.quick, LARGE if name == "uci-online-retail" else EMBEDDING),
             threads=2,
             show=True,
             **LOGS[name],
         )
         outcome.print()
-        rows += rows_of(name, outcome, f"python benchmarks/purchase_intent.py --data DIR --only {name}")
-    report("purchase_intent", ", ".join(given.only or LOGS), rows, given.json, quick=given.quick)
+        rows = rows_of(name, outcome, f"python benchmarks/purchase_intent.py --data DIR --only {name}")
+        report(f"purchase_intent, {name}", name, rows, given.json, quick=given.quick)
 
 
 if __name__ == "__main__":

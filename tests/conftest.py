@@ -10,7 +10,7 @@ from endcap import simulate
 from endcap.shop import Shop
 from endcap.simulate import ShopSettings, SimulatedShop
 
-SMALL = {"events": 20_000, "seed": 1, "searches": 0.1, "best": 0}
+SMALL = {"events": 20_000, "items": 800, "seed": 1, "searches": 0.1, "best": 0}
 
 
 @pytest.fixture(scope="session")
