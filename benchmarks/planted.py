@@ -30,7 +30,7 @@ TARGETS = {"typed co-occurrence": 0.20, "untyped": 0.20, "typed": 0.05}
 
 def main() -> None:
     parser = arguments(__doc__ or "")
-    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--events", type=int, default=500_000)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     events = 50_000 if given.quick else given.events
