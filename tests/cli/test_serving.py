@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -125,6 +126,21 @@ def test_recommend_answers_with_the_fields_of_the_server(releases: Path, shop: S
     table = endcap("recommend", "--release", folder, "--item", a, "--where", f"items={b}", "--where", "in_stock=false")
     assert b in table.stdout
     assert "1 of 10 items" in table.stdout
+
+
+def test_the_page_shows_a_list_in_a_browser(releases: Path, tmp_path: Path) -> None:
+    browser = shutil.which("chromium")
+    if browser is None:
+        pytest.skip("chromium is not installed (Debian package chromium)")
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    with server(releases, "--state", tmp_path / "state.db") as (address, _):
+        page = subprocess.run(
+            [browser, "--headless", *quiet, f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000",
+             "--dump-dom", f"{address}/"],
+            capture_output=True, text=True, timeout=120, check=True,
+        ).stdout  # fmt: skip
+    assert page.count('<li class="card">') == 12
+    assert 'class="note bad"' not in page
 
 
 @pytest.mark.parametrize(
