@@ -51,12 +51,17 @@ def report(
     table = _markdown(rows)
     print(f"\n{name} on {data}\n\n{table}\n{notes}".rstrip())
     if json_path is not None:
-        content = {"name": name, "data": data, "rows": msgspec.to_builtins(list(rows)), "quick": quick}
-        write_atomically(json_path, msgspec.json.format(msgspec.json.encode(content)).decode() + "\n")
+        write_json(json_path, name, data, rows, quick=quick)
     if quick:
         print(f"\n{NO_RESULT}")
     else:
         _replace_section(name, f"## {name}\n\nData: {data}. {_machine()}\n\n{table}\n\n{notes}".rstrip())
+
+
+def write_json(path: Path, name: str, data: str, rows: Sequence[Row], *, quick: bool = False) -> None:
+    """The rows for programs."""
+    content = {"name": name, "data": data, "rows": msgspec.to_builtins(list(rows)), "quick": quick}
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(content)).decode() + "\n")
 
 
 def _markdown(rows: Sequence[Row]) -> str:

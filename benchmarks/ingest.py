@@ -7,14 +7,11 @@ DIR holds `events.csv` with our column names; without it the simulator makes one
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
 
+from _cost import cost_of
 from _report import Row, arguments, report
 
 TARGET_SECONDS, TARGET_GB = 90.0, 4.0
@@ -26,24 +23,6 @@ COPY = (
     "con.execute('SET enable_progress_bar = false'); "
     'con.execute("COPY (SELECT * FROM read_csv(\'" + sys.argv[1] + "\')) TO \'" + sys.argv[2] + "\' (FORMAT parquet)")'
 )
-
-
-class Cost(NamedTuple):
-    """What a child process took."""
-
-    seconds: float
-    cpu_seconds: float
-    peak_gb: float
-
-
-def cost_of(program: str, *given: Path) -> Cost:
-    """Run a Python program in a process of its own."""
-    begun = time.perf_counter()
-    child = subprocess.Popen([sys.executable, "-c", program, *map(str, given)])
-    _, status, used = os.wait4(child.pid, 0)
-    if status:
-        raise SystemExit(f"the program failed: {program}")
-    return Cost(time.perf_counter() - begun, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e9)
 
 
 def make_events(folder: Path, events: int) -> Path:

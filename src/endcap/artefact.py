@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import fcntl
+import glob
 import hashlib
 import json
 import os
+import re
+import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from endcap.errors import DamagedArtefact, EndcapError, InputError
+from endcap.errors import DamagedArtefact, DiskFull, EndcapError, InputError
 
 MANIFEST = "manifest.json"
+UNFINISHED = ".building"  # how the names of hidden folders and files end that are being written, or removed
+ASIDE = ".old"
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What the writers of numpy, faiss, DuckDB and SQLite say instead of an error number
+NO_ROOM_SAYS = re.compile(
+    r"no space left|disk is full|file too large|quota exceeded|max_temp_directory_size|\d+ requested and \d+ written",
+    re.IGNORECASE,
+)
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -23,45 +39,51 @@ def new_artefact(folder: Path, manifest: dict[str, Any]) -> Iterator[Path]:
     """Write a folder that appears whole or not at all.
 
     Yields a temporary folder beside the final one; on leaving, checksums of all its files go into its manifest, all is
-    flushed to the disk and it is renamed. An existing folder is replaced. `manifest` may be filled while writing.
+    flushed to the disk and it takes the final name. An existing folder is replaced in one step. `manifest` may be
+    filled while writing.
+
+    Raises:
+        DiskFull: if there is no room for it; the existing folder stays.
     """
     folder = folder.resolve()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".building", dir=folder.parent))
-    building.chmod(0o755)
-    try:
-        yield building
-        files = sorted(path for path in building.rglob("*") if path.is_file())
-        checksums = {str(path.relative_to(building)): sha256(path) for path in files}
-        sealed = json.loads(json.dumps({**manifest, "files": checksums}))
-        sealed["seal"] = seal(sealed)
-        text = json.dumps(sealed, indent=1, sort_keys=True, ensure_ascii=False)
-        (building / MANIFEST).write_text(text + "\n", encoding="utf-8")
-        for path in [*files, building / MANIFEST]:
-            _flush(path)
-        _flush(building)
-        _swap(building, folder)
-        _flush(folder.parent)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+    with disk_full_named(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _put_back(folder)
+        with working_folder(folder.parent, folder.name) as building:
+            building.chmod(0o755)
+            yield building
+            files = sorted(path for path in building.rglob("*") if path.is_file())
+            checksums = {path.relative_to(building).as_posix(): sha256(path) for path in files}
+            sealed = json.loads(json.dumps({**manifest, "files": checksums}))
+            sealed["seal"] = seal(sealed)
+            (building / MANIFEST).write_bytes(manifest_bytes(sealed))
+            for path in [*building.rglob("*"), building]:
+                _flush(path)
+            _swap(building, folder)
+            _flush(folder.parent)
 
 
 def read_manifest(folder: Path, *, kind: str) -> dict[str, Any]:
     """The manifest of a folder of the given kind ("shop", "model", "release").
 
     Raises:
-        InputError: if there is no such folder or it is of another kind; DamagedArtefact: if the manifest is unreadable.
+        InputError: if there is no such folder or it is of another kind; DamagedArtefact: if the manifest is unreadable
+        or not as it was written.
     """
     path = Path(folder) / MANIFEST
     if not path.is_file():
         raise InputError(f"{folder}: not a {kind} folder (it has no {MANIFEST})")
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+        written = path.read_bytes()
+        manifest = json.loads(written.decode("utf-8"))
+        as_written = isinstance(manifest, dict) and manifest_bytes(manifest) == written
+    except (ValueError, OSError, RecursionError) as error:
         raise DamagedArtefact(f"{path}: unreadable manifest ({error}); write this {kind} again") from None
     if not isinstance(manifest, dict) or manifest.get("kind") != kind:
         found = manifest.get("kind") if isinstance(manifest, dict) else None
-        raise InputError(f"{folder}: a {kind} folder is needed here, this is a {found or 'folder of something else'}")
+        raise InputError(f"{path}: a {kind} folder is needed here, this is a {found or 'folder of something else'}")
+    if not as_written:
+        raise DamagedArtefact(f"{path}: changed since it was written; write this {kind} again")
     return manifest
 
 
@@ -69,18 +91,59 @@ def verify(folder: Path, manifest: dict[str, Any]) -> None:
     """Compare every file with its checksum, and the manifest with its own.
 
     Raises:
-        DamagedArtefact: naming the first file that is missing or differs.
+        DamagedArtefact: naming the first file that is missing, differs or was added.
     """
-    if "seal" in manifest and manifest["seal"] != seal(manifest):
-        raise DamagedArtefact(f"{folder / MANIFEST}: changed since it was written; write this {manifest['kind']} again")
+    folder, kind = Path(folder), manifest.get("kind")
+    if manifest.get("seal") != seal(manifest):
+        raise DamagedArtefact(f"{folder / MANIFEST}: changed since it was written; write this {kind} again")
     for name, checksum in manifest["files"].items():
         path = folder / name
-        if not path.is_file():
-            raise DamagedArtefact(f"{path}: missing; this {manifest['kind']} is incomplete, write it again")
-        if sha256(path) != checksum:
-            raise DamagedArtefact(
-                f"{path}: changed since it was written (checksum); write this {manifest['kind']} again"
-            )
+        try:
+            found = sha256(path)
+        except FileNotFoundError:
+            raise DamagedArtefact(f"{path}: missing; this {kind} is incomplete, write it again") from None
+        except OSError as error:
+            raise DamagedArtefact(f"{path}: unreadable ({error.strerror}); write this {kind} again") from None
+        if found != checksum:
+            raise DamagedArtefact(f"{path}: changed since it was written (checksum); write this {kind} again")
+    own = {MANIFEST, *manifest["files"]}
+    for path in sorted(folder.rglob("*")):
+        if not path.is_dir() and path.relative_to(folder).as_posix() not in own:
+            raise DamagedArtefact(f"{path}: not part of this {kind}; remove the file, or write the {kind} again")
+
+
+def read_verified(folder: Path, *, kind: str, read: Callable[[dict[str, Any]], T]) -> T:
+    """What `read(manifest)` makes of a verified folder; begun anew where a newer one took its place meanwhile.
+
+    Raises:
+        InputError: if there is no such folder or it is of another kind; DamagedArtefact: if a file is missing or
+        changed.
+    """
+    while True:
+        manifest = read_manifest(folder, kind=kind)
+        try:
+            verify(folder, manifest)
+            found = read(manifest)
+        except Exception:  # a mixture of two folders fails in any way
+            if _is_still(folder, manifest):
+                raise
+        else:
+            if _is_still(folder, manifest):
+                return found
+
+
+def _is_still(folder: Path, manifest: dict[str, Any]) -> bool:
+    """Whether a folder is the one that this manifest was read from, or none that could be read instead."""
+    try:
+        return read_manifest(folder, kind=manifest["kind"]) == manifest
+    except EndcapError:
+        return True
+
+
+def manifest_bytes(manifest: dict[str, Any]) -> bytes:
+    """The one way in which a manifest is written, so that not even a space of it changes unnoticed."""
+    text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False)
+    return (text + "\n").encode("utf-8")
 
 
 def seal(manifest: dict[str, Any]) -> str:
@@ -108,6 +171,57 @@ def exclusive(folder: Path, what: str) -> Iterator[None]:
         os.close(handle)
 
 
+@contextmanager
+def workshop(folder: Path, what: str) -> Iterator[Path]:
+    """Hold a folder to work in; what a killed process has left in it goes first, and all of it at the end.
+
+    Raises:
+        EndcapError: if another process is at it.
+    """
+    with exclusive(folder, what):
+        _empty(folder)
+        try:
+            yield folder
+        finally:
+            _empty(folder)
+
+
+@contextmanager
+def working_folder(parent: Path, name: str) -> Iterator[Path]:
+    """A hidden folder to work in, removed at the end; what killed processes have left under this name goes first."""
+    sweep(parent, glob.escape(name))
+    folder, lock = _make_locked(lambda: tempfile.mkdtemp(prefix=f".{name}.", suffix=UNFINISHED, dir=parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def remove_artefact(folder: Path) -> None:
+    """Remove a folder so that nobody finds half of it: it loses its name first. Killed in between, `sweep` does it."""
+    hidden = folder.with_name(f".{folder.name}.removed{UNFINISHED}")
+    shutil.rmtree(hidden, ignore_errors=True)
+    folder.rename(hidden)
+    shutil.rmtree(hidden, ignore_errors=True)
+
+
+def sweep(parent: Path, name: str) -> None:
+    """Remove what killed processes have left unfinished under a name; what a living one works on is locked and stays.
+
+    Args:
+        name: of the final file or folder, or a pattern of names.
+    """
+    for left in parent.glob(f".{name}.*{UNFINISHED}"):
+        with suppress(OSError):
+            handle = os.open(left, os.O_RDONLY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            finally:
+                os.close(handle)
+
+
 def sha256(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
@@ -115,34 +229,128 @@ def sha256(path: Path) -> str:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a small text file so that a reader sees the old or the new one, whole."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    """Write a small text file so that a reader sees the old or the new one, whole.
+
+    Raises:
+        DiskFull: if there is no room for it; the old one stays.
+    """
+    with disk_full_named(path):
+        sweep(path.parent, glob.escape(path.name))
+        new, lock = _make_locked(lambda: _make_file(path))
+        try:
+            new.write_text(text, encoding="utf-8")
+            _flush(new)
+            os.replace(new, path)
+            _flush(path.parent)
+        except BaseException:
+            new.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(lock)
+
+
+@contextmanager
+def disk_full_named(where: Path) -> Iterator[None]:
+    """Say in one line that the disk is full, and where, whichever library noticed it.
+
+    Raises:
+        DiskFull: in place of what was raised for want of room; anything else passes.
+    """
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-        _flush(path.parent)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
+        yield
+    except DiskFull:
         raise
+    except Exception as error:
+        if lacks_room(error):
+            raise DiskFull(
+                f"{where}: the disk is full, or its quota used up; make room and run this again (what was there is "
+                "unchanged)"
+            ) from None
+        raise
+
+
+def lacks_room(error: BaseException | None) -> bool:
+    """Whether an error, or the one that it came of, says that the disk is full."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            return True
+        if NO_ROOM_SAYS.search(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _empty(folder: Path) -> None:
+    for left in folder.iterdir():
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+def _make_file(path: Path) -> str:
+    """A new hidden file beside `path`, which the umask opens to others as it does any file."""
+    name = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
+    os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    return str(name)
+
+
+def _make_locked(make: Callable[[], str]) -> tuple[Path, int]:
+    """Make a file or folder and lock it; anew where a sweeper came between the two."""
+    while True:
+        path = Path(make())
+        with suppress(FileNotFoundError, BlockingIOError):
+            lock = os.open(path, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if path.stat().st_ino == os.fstat(lock).st_ino:
+                    return path, lock
+            except BaseException:
+                os.close(lock)
+                raise
+            os.close(lock)
 
 
 def _swap(building: Path, folder: Path) -> None:
-    """Put the finished folder in place; an old one is moved aside first and removed after."""
+    """Put the finished folder in place of what is there, which then stands where the finished one stood."""
     if not folder.exists():
         building.rename(folder)
-        return
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".old", dir=folder.parent))
-    folder.rename(aside / folder.name)
-    try:
-        building.rename(folder)
-    except OSError:
-        (aside / folder.name).rename(folder)
-        raise
-    finally:
+    elif not _exchange(building, folder):
+        aside = _aside(folder)
+        folder.rename(aside)
+        try:
+            building.rename(folder)
+        except OSError:
+            aside.rename(folder)
+            raise
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two names change places in one step; false where the system or its disk cannot.
+
+    There is no moment without a folder then. Linux has it, Python does not.
+    """
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    at_cwd, exchange = -100, ctypes.c_uint(2)  # AT_FDCWD, RENAME_EXCHANGE
+    if renameat2(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), exchange) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+        return False
+    raise OSError(code, os.strerror(code), str(other))
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}{ASIDE}")
+
+
+def _put_back(folder: Path) -> None:
+    """Mend what a process left that was killed in the middle of `_swap` where names cannot be exchanged."""
+    aside = _aside(folder)
+    if aside.exists() and not folder.exists():
+        aside.rename(folder)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _flush(path: Path) -> None:

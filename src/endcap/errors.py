@@ -19,3 +19,7 @@ class DamagedArtefact(EndcapError):
     """A stored folder (shop, model, release) is incomplete or was changed after it was written."""
 
     exit_code = 2
+
+
+class DiskFull(EndcapError):
+    """There is no room on the disk for what was to be written; what was there before is unchanged."""

@@ -433,6 +433,14 @@ def purchase_intent(cases: IntentCases, related: Related, budgets: Sequence[int]
     return intent_ranks(cases, related).union[:, None] < np.asarray(budgets)
 
 
+def intent_lengths(n_items: int) -> list[int]:
+    """Lengths of lists that a choice between settings is judged by, together: neither breadth nor the first alone.
+
+    None longer than a twentieth of the items (but ten): in longer ones all settings look alike.
+    """
+    return sorted({min(length, max(10, n_items // 20)) for length in (10, 40, 200)})
+
+
 def mean_by_case(cases: IntentCases, hits: Bools) -> Floats:
     """The share of hits in each case, (cases,)."""
     return np.bincount(cases.target_case, hits) / np.diff(cases.case_offsets)

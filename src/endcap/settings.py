@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ import msgspec
 from endcap.errors import InputError
 
 S = TypeVar("S", bound=msgspec.Struct)
+
+BYTES_PATTERN = r"(?P<number>[0-9]{1,15}(\.[0-9]{1,6})?) ?((?P<prefix>[kKMGT])(?P<binary>i)?)?B?"  # see byte_count
 
 
 def make_settings(kind: type[S], values: Mapping[str, Any], *, where: str = "settings") -> S:
@@ -51,3 +54,21 @@ def read_settings(config: Path | None, assignments: Sequence[str]) -> dict[str, 
             raise InputError(f"--set {assignment}: write it as key=value")
         values[key.strip()] = value.strip()
     return values
+
+
+def byte_count(amount: int | str) -> int:
+    """Bytes of an amount of memory: a number, or text such as "512MB" (10^6 bytes each) or "2GiB" (2^30 each).
+
+    Raises:
+        InputError: for anything else, and for less than one byte.
+    """
+    found = re.fullmatch(BYTES_PATTERN, str(amount).strip())
+    bytes_ = int(float(found["number"]) * _bytes_of_unit(found["prefix"] or "", bool(found["binary"]))) if found else 0
+    if isinstance(amount, bool) or bytes_ < 1:
+        raise InputError(f"memory {amount!r}: write it as 512MB, 2GB or 1.5GiB, or as a number of bytes")
+    return bytes_
+
+
+def _bytes_of_unit(prefix: str, binary: bool) -> int:
+    power = " kMGT".index(prefix.replace("K", "k") or " ")
+    return (1024 if binary else 1000) ** power

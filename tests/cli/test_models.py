@@ -10,6 +10,8 @@ from typing import NamedTuple
 import pytest
 
 from endcap import cli, models
+from endcap.artefact import read_manifest
+from endcap.evaluate.tuner import KEPT_OF_A_TRIAL, Journal, Trial
 from endcap.shop import Shop
 
 
@@ -68,6 +70,7 @@ def test_settings_show_ranges_and_choices(run: Run) -> None:
     out = run("systems", "co-purchase").out
     assert "session | user" in out
     assert "integer >= 1" in out
+    assert "10 to 500 (log)" in out  # what a tuning tries
     assert "no settings" in run("systems", "popularity").out
 
 
@@ -104,6 +107,10 @@ def test_train_until_sees_nothing_later(run: Run, shop: Shop, shop_folder: Path,
         (["item-knn", "--config", "no-such.toml"], "no-such.toml"),
         (["item-knn", "--until", "yesterday"], "not a date"),
         (["item-knn", "--until", "1999-01-01"], "no positive events"),
+        (["item-knn", "--until", "1999-01-01", "--tune", "1m"], "no events"),
+        (["item-knn", "--tune", "soon"], "--tune: not a duration: 'soon'"),
+        (["popularity", "--tune", "1m"], "no settings worth tuning"),
+        (["recent-popularity", "--tune", "1m", "--set", "half_life=3d"], "nothing is left to tune"),
     ],
 )
 def test_train_names_the_mistake_and_writes_nothing(
@@ -114,6 +121,62 @@ def test_train_names_the_mistake_and_writes_nothing(
     assert says in said.err
     assert said.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_train_searches_for_settings_first(run: Run, shop_folder: Path, tmp_path: Path) -> None:
+    said = run("train", "recent-popularity", "--shop", shop_folder, "--out", tmp_path / "m", "--tune", "1h")
+    assert said.code == 0
+    assert said.last == str(tmp_path / "m")
+    assert "purchase intent click:cart" in said.out
+    assert "half_life=30d" in said.out
+    assert "chosen: " in said.out
+    tuning = read_manifest(tmp_path / "m", kind="model")["tuning"]
+    assert len(tuning["trials"]) == 9  # as many as the space holds, so that the hour was not needed
+    assert models.open(tmp_path / "m").config.half_life == tuning["settings"].get("half_life", "7d")
+    assert list(tmp_path.iterdir()) == [tmp_path / "m"]  # nothing of the tuning is left behind
+
+
+def test_settings_that_are_given_are_not_searched(run: Run, shop_folder: Path, tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text("reach = 7\n")
+    said = run(
+        "train", "co-occurrence", "--shop", shop_folder, "--out", tmp_path / "m", "--tune", "1h", "--config", config,
+        "--set", "typed=false",
+    )  # fmt: skip
+    assert said.code == 0
+    tuning = read_manifest(tmp_path / "m", kind="model")["tuning"]
+    assert tuning["fixed"] == {"reach": 7, "typed": False}
+    assert [sorted(trial["settings"]) for trial in tuning["trials"]] == [[], *[["min_count"]] * 4]
+    opened = models.open(tmp_path / "m")
+    assert (opened.config.reach, opened.config.typed) == (7, False)
+
+
+def test_a_tuning_that_is_stopped_says_how_to_go_on_and_does(
+    run: Run, shop_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = ("train", "recent-popularity", "--shop", shop_folder, "--out", tmp_path / "m", "--tune", "1h")
+    add = Journal.add
+
+    def stop(journal: Journal, trial: Trial) -> None:
+        add(journal, trial)
+        if len(journal.trials) == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "add", stop)
+        said = run(*train)
+    assert said.code == 1
+    assert said.err.count("\n") == 1
+    assert "the same command goes on" in said.err
+    assert [path.name for path in tmp_path.iterdir()] == [".m.tuning"]
+    (journal,) = (tmp_path / ".m.tuning").glob("*.jsonl")
+    kept = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert len(kept) == 4
+    assert run(*train).code == 0
+    assert read_manifest(tmp_path / "m", kind="model")["tuning"]["trials"][:4] == [
+        {name: trial[name] for name in KEPT_OF_A_TRIAL} for trial in kept
+    ]
+    assert list(tmp_path.iterdir()) == [tmp_path / "m"]
 
 
 def test_train_does_not_replace_what_is_no_model(run: Run, shop_folder: Path, tmp_path: Path) -> None:

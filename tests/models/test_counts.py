@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from scipy.sparse import csr_array
 
+from endcap.errors import InputError
 from endcap.models import counts
 from endcap.models.counts import CoOccurrence, CoPurchase, ItemKNN
 from endcap.shop import Shop
@@ -59,14 +60,23 @@ def test_co_occurrence_counts_the_sessions_in_which_one_follows_the_other(shop: 
         assert scores[item][: len(best)].tolist() == [expected[other] for other in best]
 
 
-def test_co_occurrence_is_the_same_in_small_blocks_and_with_threads(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", [CoOccurrence, CoPurchase])
+def test_counts_are_the_same_in_little_memory_and_with_threads(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, kind: type[CoOccurrence] | type[CoPurchase]
 ) -> None:
-    whole = CoOccurrence(k=20).fit(shop)
-    monkeypatch.setattr(counts, "CELLS_AT_ONCE", 20 * 4 * 7)  # seven tokens at a time
-    blocks = CoOccurrence(k=20).fit(shop, threads=2)
+    whole = kind(k=20).fit(shop)
+    monkeypatch.setattr("endcap.kernels.pairs.BLOCK_BYTES", 8 * 20 * 4 * 7)  # seven tokens at a time
+    blocks = kind(k=20, memory="600kB").fit(shop, threads=2)
     for name, array in whole._arrays().items():
         np.testing.assert_array_equal(array, blocks._arrays()[name])
+
+
+@pytest.mark.parametrize("kind", [CoOccurrence, CoPurchase])
+def test_too_little_memory_says_how_much_is_needed(shop: Shop, kind: type[CoOccurrence] | type[CoPurchase]) -> None:
+    with pytest.raises(InputError, match=r"counting pairs in 1,000 bytes of memory: at least [\d,]+ are needed"):
+        kind(memory="1kB").fit(shop)
+    with pytest.raises(InputError, match="memory"):
+        kind(memory="much")
 
 
 def test_untyped_co_occurrence_ignores_the_interactions(shop: Shop) -> None:

@@ -213,6 +213,7 @@ def test_an_interrupted_training_goes_on_and_ends_as_if_nothing_had_happened(sho
     resumed = ItemInteraction(**settings).fit(shop, seed=5, checkpoint=tmp_path / "partial")
     assert saved == [1, 2, 3, 4, 5, 6], "the second run began where the first one stopped"
     np.testing.assert_array_equal(resumed._vectors.queries, whole._vectors.queries)
+    resumed.save(tmp_path / "model")
     assert not (tmp_path / "partial").exists()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +15,10 @@ import pytest
 from litestar.testing import TestClient
 
 from endcap import release
+from endcap.serve.answerer import answer
 from endcap.serve.app import Server, create_app
+from endcap.serve.questions import Question
+from endcap.serve.rules import Rules
 from endcap.serve.service import ServerSettings
 from endcap.serve.state import LiveState
 from endcap.serve.surfaces import DEFAULT_SURFACES, Source, Surface
@@ -43,6 +48,22 @@ def test_a_new_release_is_taken_up_once(switch: Switch, releases: Path, small_sh
     assert list(switch.current.models) == ["co-occurrence", "popularity"]
     assert switch.previous is old
     assert not switch.check()
+
+
+def test_a_release_before_the_last_is_let_go_at_once(switch: Switch, releases: Path, small_shop: Shop) -> None:
+    """Without waiting for the garbage collector: nothing in it points back to what holds it."""
+    first = switch.current
+    answer(Question(item="i1", filters=Rules(category=("shop/c1",)), k=20), first)
+    held = [weakref.ref(part) for part in (first, first.release, first.catalogue, first.models["co-occurrence"].model)]
+    del first
+    gc.disable()
+    try:
+        for _ in range(2):
+            publish(releases, small_shop)
+            switch.check()
+        assert [part() for part in held] == [None] * len(held)
+    finally:
+        gc.enable()
 
 
 def test_a_rollback_is_immediate(switch: Switch, releases: Path, small_shop: Shop) -> None:

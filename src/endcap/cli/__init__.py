@@ -21,7 +21,7 @@ def _add_verbs() -> None:
     """Each module below registers its verbs on `app` when imported."""
     import importlib
 
-    for module in ("simulate", "data", "models", "releases", "serving", "doctor", "demo"):
+    for module in ("simulate", "data", "models", "releases", "serving", "forget", "doctor", "demo"):
         importlib.import_module(f"endcap.cli.{module}")
 
 

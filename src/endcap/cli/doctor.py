@@ -8,7 +8,7 @@ from endcap.cli import app
 
 PACKAGES = (
     "numpy", "scipy", "numba", "pyarrow", "duckdb", "ibis-framework", "faiss-cpu", "implicit", "msgspec", "litestar",
-    "uvicorn", "prometheus-client", "matplotlib", "typer", "rich",
+    "uvicorn", "prometheus-client", "matplotlib", "optuna", "typer", "rich",
 )  # fmt: skip
 OPTIONAL = ("torch", "torch-geometric", "safetensors")
 SMALLEST_DISK = 2 << 30

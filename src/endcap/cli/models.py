@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from endcap.cli import app
-from endcap.errors import InputError
+from endcap.errors import EndcapError, InputError
 
 if TYPE_CHECKING:
-    import msgspec
-
     from endcap.answers import Reason
     from endcap.models import Model
+    from endcap.shop import Shop
 
 ShopFolder = Annotated[Path, typer.Option("--shop", help="The folder that `endcap ingest` wrote.")]
 Seed = Annotated[int, typer.Option(help="Same seed and one thread: the same result to the last bit.")]
@@ -37,7 +36,7 @@ def systems(
     from endcap.models import SYSTEMS, create
 
     if name is not None:
-        _print_settings(name, type(create(name).config), as_json)
+        _print_settings(create(name), as_json)
         return
     rows = [{"name": key, "answers": system.answers, "about": system.about} for key, system in SYSTEMS.items()]
     _print_rows(rows, as_json)
@@ -53,40 +52,64 @@ def train(
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="A setting, key=value; repeatable; wins over --config.")
     ] = None,
+    tune: Annotated[
+        str | None, typer.Option(help="First search for good settings this long: 90s, 20m, 1h. --set stays fixed.")
+    ] = None,
     seed: Seed = 0,
     threads: Threads = 1,
 ) -> None:
     """Train a system on a shop. The last line printed is the model folder.
 
-    An interrupted training goes on from its last checkpoint when the same command is given again.
+    An interrupted training or tuning goes on from where it was when the same command is given again. A tuning judges
+    settings on the last tenth of the log that it may see; `endcap systems NAME` shows what it tries.
 
     Examples:
 
         endcap train co-occurrence --shop shop --out models/counts
 
         endcap train als --shop shop --out models/als --until 2015-08-01 --set factors=64
+
+        endcap train item-knn --shop shop --out models/knn --tune 20m --set max_per_user=200
     """
+    import shutil
     import time
 
     from endcap import models
     from endcap.settings import read_settings
     from endcap.shop import Shop
 
-    model = models.create(system, read_settings(config, assignments or []))
+    settings = read_settings(config, assignments or [])
+    model = models.create(system, settings)
+    budget_s = None if tune is None else _seconds(tune, "--tune")
     if out.exists() and not (out / "manifest.json").is_file():
         raise InputError(f"--out {out}: there is something that is no model folder; name another one")
     view = Shop.open(shop)
     if until is not None:
         view = view.until(_moment(until, "--until"))
+    tuning, training = (out.resolve().with_name(f".{out.resolve().name}.{work}") for work in ("tuning", "training"))
+    if budget_s is not None:
+        model = _tuned(system, view, budget_s, tuning, settings=settings, seed=seed, threads=threads)
     begun = time.monotonic()
-    checkpoint = out.resolve().with_name(f".{out.resolve().name}.training")
-    model.fit(view, seed=seed, threads=threads, show=True, checkpoint=checkpoint)
+    model.fit(view, seed=seed, threads=threads, show=True, checkpoint=training)
     model.save(out)
+    shutil.rmtree(tuning, ignore_errors=True)
     typer.echo(
         f"{system}: {len(view.positives):,} actions, {view.n_users:,} users, {view.n_items:,} items, "
         f"{view.span_text()}; trained in {time.monotonic() - begun:.1f} s"
     )
     typer.echo(str(out))
+
+
+def _tuned(system: str, view: Shop, budget_s: float, folder: Path, **how: Any) -> Model:
+    """An untrained model with the settings that a tuning found, after its table."""
+    from endcap.evaluate import tune
+
+    try:
+        report = tune(system, view, budget_s=budget_s, folder=folder, show=True, **how)
+    except KeyboardInterrupt:
+        raise EndcapError("stopped while tuning; the same command goes on with the trials that are done") from None
+    report.print()
+    return report.model()
 
 
 @app.command()
@@ -239,18 +262,19 @@ def _reason(reason: Reason, model: Model) -> dict[str, Any]:
     return {key: value for key, value in names.items() if value is not None}
 
 
-def _print_settings(name: str, config: type[msgspec.Struct], as_json: bool) -> None:
-    rows = setting_rows(config)
+def _print_settings(model: Model, as_json: bool) -> None:
+    rows = setting_rows(model)
     if rows or as_json:
         _print_rows(rows, as_json)
     else:
-        typer.echo(f"{name} has no settings")
+        typer.echo(f"{model.system} has no settings")
 
 
-def setting_rows(config: type[msgspec.Struct]) -> list[dict[str, Any]]:
-    """Name, type, default and meaning of every setting of a system, read off its configuration class."""
+def setting_rows(model: Model) -> list[dict[str, Any]]:
+    """Name, type, default, what `train --tune` tries (None: nothing) and meaning of every setting of a system."""
     import msgspec
 
+    config, space = type(model.config), model.search_space
     _, components = msgspec.json.schema_components([config])
     properties = components[config.__name__]["properties"]
     return [
@@ -258,6 +282,7 @@ def setting_rows(config: type[msgspec.Struct]) -> list[dict[str, Any]]:
             "setting": key,
             "type": _type_text(field),
             "default": field.get("default"),
+            "tune": str(space[key]) if key in space else None,
             "meaning": field.get("description"),
         }
         for key, field in properties.items()
@@ -299,6 +324,15 @@ def _moment(text: str, option: str) -> int:
     from endcap.shop.options import IngestOptions
 
     return IngestOptions().moment(text, option)
+
+
+def _seconds(text: str, option: str) -> float:
+    from endcap.shop import duration
+
+    try:
+        return duration(text) / 1_000_000
+    except InputError as error:
+        raise InputError(f"{option}: {error}") from None
 
 
 def _split(text: str) -> list[str]:

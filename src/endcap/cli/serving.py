@@ -29,7 +29,15 @@ def serve(
     ),
     api_key_file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Requests must carry this key; also from the variable ENDCAP_API_KEY."),
+        typer.Option(metavar="FILE", help="Requests must carry a key of these lines; else of ENDCAP_API_KEY."),
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Requests a second of one client (key, else address).  [default: no limit]")
+    ] = None,
+    burst: Annotated[int | None, typer.Option(help="Requests of one client at once.  [default: 2 x --rate]")] = None,
+    max_in_flight: Annotated[int, typer.Option(help="Requests answered at once by a worker; more get a 503.")] = 512,
+    trusted_proxies: Annotated[
+        str | None, typer.Option(metavar="ADDRESSES", help="Proxies whose X-Forwarded-For is believed, with commas.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that answer.")] = 1,
     poll: Annotated[float, typer.Option(min=0.05, max=3600, help="Seconds between looks for a new release.")] = 1.0,
@@ -55,6 +63,10 @@ def serve(
         "state": str(state),
         "surfaces": None if surfaces is None else str(surfaces),
         "api_key_file": None if api_key_file is None else str(api_key_file),
+        "rate": rate,
+        "burst": burst,
+        "max_in_flight": max_in_flight,
+        "trusted_proxies": trusted_proxies,
         "poll_s": poll,
         "stale_after": stale_after,
     }

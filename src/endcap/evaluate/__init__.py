@@ -1,12 +1,13 @@
-"""Protocols, comparisons with intervals, and their report."""
+"""Protocols, comparisons with intervals, their report, and the tuner."""
 
 import sys
 from types import ModuleType
 
 from endcap.evaluate.contest import PROTOCOLS, evaluate
 from endcap.evaluate.report import Difference, Report
+from endcap.evaluate.tuner import TuneReport, tune
 
-__all__ = ["PROTOCOLS", "Difference", "Report", "evaluate"]
+__all__ = ["PROTOCOLS", "Difference", "Report", "TuneReport", "evaluate", "tune"]
 
 
 class _Verb(ModuleType):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from endcap.answers import Items, Scores, Space
+from endcap.index.filters import Filtered, Filters
 from endcap.index.top import exact_top
 
 META = "index.json"
@@ -28,6 +30,7 @@ class Exact:
     def __init__(self, space: Space, longest: float | None = None) -> None:
         self.items, self.vectors = space.items, space.vectors
         self.longest = longest_norm(space.vectors) if longest is None else longest
+        self._filters = Filters(self.items)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -38,14 +41,13 @@ class Exact:
         """See `answers.Searcher`; `allowed` is (n_items,) bool by item number."""
         if allowed is None:
             return exact_top(queries, self.vectors, self.items, k, self.longest)
-        mask = rows_allowed(self.items, allowed)
-        if np.count_nonzero(mask) >= GATHER_BELOW * len(self):
-            return exact_top(queries, self.vectors, self.items, k, self.longest, mask)
-        return self.search_rows(queries, k, np.flatnonzero(mask))
+        return self.search_filtered(queries, k, self._filters.of(allowed))
 
-    def search_rows(self, queries: NDArray[np.float32], k: int, rows: NDArray[np.integer]) -> tuple[Items, Scores]:
+    def search_filtered(self, queries: NDArray[np.float32], k: int, filtered: Filtered) -> tuple[Items, Scores]:
         """Search among some rows of the space only."""
-        return exact_top(queries, self.vectors[rows], self.items[rows], k, self.longest)
+        if filtered.n_allowed >= GATHER_BELOW * len(self):
+            return exact_top(queries, self.vectors, self.items, k, self.longest, filtered.mask())
+        return exact_top(queries, self.vectors[filtered.rows], self.items[filtered.rows], k, self.longest)
 
     def save(self, folder: Path) -> None:
         """Write the index into a folder, which is made."""
@@ -57,7 +59,7 @@ class Exact:
     @classmethod
     def open(cls, folder: Path, meta: dict[str, float]) -> Exact:
         """Map what `save` wrote."""
-        items, vectors = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("items", "vectors"))
+        items, vectors = (mapped(folder / f"{name}.npy") for name in ("items", "vectors"))
         return cls(Space(items, vectors), meta["longest"])
 
 
@@ -67,8 +69,6 @@ def longest_norm(vectors: NDArray[np.float32]) -> float:
     return float(np.sqrt(squares.max(initial=0.0)))
 
 
-def rows_allowed(items: Items, allowed: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(n,) bool: the rows of a space that a mask over item numbers allows; numbers beyond the mask are not."""
-    if len(items) == 0 or len(allowed) == 0:
-        return np.zeros(len(items), np.bool_)
-    return allowed[np.minimum(items, len(allowed) - 1)] & (items < len(allowed))
+def mapped(path: Path) -> NDArray[Any]:
+    """A stored array, read from the disk where it is touched: a plain array, whose slices cost less than a memmap's."""
+    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))

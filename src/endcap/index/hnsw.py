@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from endcap.answers import Items, Scores, Space
-from endcap.index.exact import META, Exact, longest_norm, rows_allowed
+from endcap.index.exact import META, Exact, longest_norm, mapped
+from endcap.index.filters import Filtered, Filters
 from endcap.index.top import padded
 
 # The paper's index: section 5.1 of papers/item_interaction names M, efConstruction and efSearch
 NEIGHBOURS = 64
 EF_CONSTRUCTION = 128
 EF_SEARCH = 256
+# ... which is for lists of a hundred and more: shorter ones are found with less, longer ones need more
+EF_SEARCH_FOR = 100
+EF_LEAST = 128
 
 # A search visits about `ef` nodes of the graph in random order. Scoring all allowed rows in a row of memory is as
 # cheap when they are fewer than this many times `ef`, and it is exact.
@@ -37,7 +41,7 @@ class Hnsw:
     kind = "hnsw"
 
     def __init__(self, items: Items, graph: Any, longest: float) -> None:
-        self.items, self.graph = items, graph
+        self.items, self.graph, self._filters = items, graph, Filters(items)
         storage = faiss.downcast_index(graph.storage)
         # A view of what faiss holds or maps; in a mapped file it is not aligned, which only whole-array products mind
         vectors = faiss.rev_swig_ptr(storage.get_xb(), len(items) * graph.d).reshape(len(items), graph.d)
@@ -59,40 +63,41 @@ class Hnsw:
         self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None
     ) -> tuple[Items, Scores]:
         """See `answers.Searcher`; `allowed` is (n_items,) bool by item number. k answers come where k exist."""
-        mask = None if allowed is None else rows_allowed(self.items, allowed)
-        n_allowed = len(self) if mask is None else int(np.count_nonzero(mask))
+        filtered = None if allowed is None else self._filters.of(allowed)
+        n_allowed = len(self) if filtered is None else filtered.n_allowed
         wanted = min(k, n_allowed)
         found_items, found_scores = padded(len(queries), k)
         if wanted == 0:
             return found_items, found_scores
-        ef = max(EF_SEARCH, 2 * wanted) * len(self) // n_allowed
+        ef = max(EF_LEAST, EF_SEARCH * wanted // EF_SEARCH_FOR) * len(self) // n_allowed
         if n_allowed <= EXACT_PER_VISIT * ef:
-            return self._search_exactly(queries, k, mask)
-        found_items[:, :wanted], found_scores[:, :wanted] = self._search_graph(queries, wanted, mask, ef)
+            return self._search_exactly(queries, k, filtered)
+        found_items[:, :wanted], found_scores[:, :wanted] = self._search_graph(queries, wanted, filtered, ef)
         lost = np.flatnonzero(found_items[:, wanted - 1] < 0)
         if len(lost):
-            found_items[lost], found_scores[lost] = self._search_exactly(queries[lost], k, mask)
+            found_items[lost], found_scores[lost] = self._search_exactly(queries[lost], k, filtered)
         return found_items, found_scores
 
-    def _search_exactly(
-        self, queries: NDArray[np.float32], k: int, mask: NDArray[np.bool_] | None
-    ) -> tuple[Items, Scores]:
-        rows = np.arange(len(self)) if mask is None else np.flatnonzero(mask)
-        return self._exact.search_rows(queries, k, rows)
+    def _search_exactly(self, queries: NDArray[np.float32], k: int, filtered: Filtered | None) -> tuple[Items, Scores]:
+        if filtered is None:
+            return self._exact.search(queries, k)
+        return self._exact.search_filtered(queries, k, filtered)
 
     def _search_graph(
-        self, queries: NDArray[np.float32], k: int, mask: NDArray[np.bool_] | None, ef: int
+        self, queries: NDArray[np.float32], k: int, filtered: Filtered | None, ef: int
     ) -> tuple[Items, Scores]:
         """(q, k) by score, then item number; -1 where the graph's walk found too few."""
         options: dict[str, Any] = {"efSearch": ef}
-        if mask is not None:
-            options["sel"] = faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
-        with _threads(1):
-            scores, rows = self.graph.search(
-                np.ascontiguousarray(queries, np.float32), k, params=faiss.SearchParametersHNSW(**options)
-            )
-        scores = np.where(rows >= 0, scores, -np.inf)
-        items = np.where(rows >= 0, self.items[rows], -1).astype(np.int32)
+        if filtered is not None:
+            options["sel"] = faiss.IDSelectorBitmap(filtered.bits)
+        parameters = faiss.SearchParametersHNSW(**options)
+        with _threads(1) if len(queries) > 1 else nullcontext():  # one query is searched by one thread as it is
+            scores, rows = self.graph.search(np.ascontiguousarray(queries, np.float32), k, params=parameters)
+        items = self.items[rows]
+        if rows.min(initial=0) < 0:
+            items, scores = np.where(rows < 0, -1, items), np.where(rows < 0, -np.inf, scores)
+        if (scores[:, 1:] < scores[:, :-1]).all():
+            return items, scores
         order = np.lexsort((items, -scores), axis=1)
         return np.take_along_axis(items, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
@@ -108,7 +113,7 @@ class Hnsw:
     def open(cls, folder: Path, meta: dict[str, float]) -> Hnsw:
         """Map what `save` wrote: graph and vectors stay on the disk until they are visited."""
         graph = faiss.read_index(str(folder / GRAPH), faiss.IO_FLAG_MMAP_IFC)
-        return cls(np.load(folder / "items.npy", mmap_mode="r"), graph, meta["longest"])
+        return cls(mapped(folder / "items.npy"), graph, meta["longest"])
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,14 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from endcap.artefact import read_manifest
-from endcap.errors import InputError
+from endcap.artefact import disk_full_named, read_manifest, workshop
+from endcap.errors import EndcapError, InputError
 from endcap.serve.state import LiveState
 from endcap.shop.ingest import ingest
 from endcap.shop.report import IngestReport
 from endcap.shop.storage import current_generation
 
 PAGE = 200_000
+DRAINING = ".draining"  # held inside the shop while events are on their way, and while somebody is forgotten
 
 
 def drain(state: str | Path, shop: str | Path, *, page: int = PAGE, show: bool = False) -> IngestReport:
@@ -30,19 +31,22 @@ def drain(state: str | Path, shop: str | Path, *, page: int = PAGE, show: bool =
         state: the server's state file; shop: an existing shop; page: events read at a time.
 
     Raises:
-        InputError: if there is no such file or shop.
+        InputError: if there is no such file or shop; DiskFull: if there is no room;
+        EndcapError: if another drain is at work, or somebody is being forgotten.
     """
     state, shop = Path(state), Path(shop)
     if not state.is_file():
         raise InputError(f"{state}: no live state here; it is the file that `endcap serve --state` names")
     read_manifest(shop, kind="shop")
-    with LiveState(state) as live, tempfile.TemporaryDirectory(prefix="endcap-drain-") as folder:
-        events, last = [], None
-        for number, table in enumerate(_pages(live, page)):
-            events.append(_write(table.drop_columns(["seq"]), Path(folder) / f"live-{number:06d}.parquet"))
-            last = table["seq"][-1].as_py()
-        items = _described(live.live_items())
-        described = [_write(items, Path(folder) / "live-items.parquet")] if len(items) else []
+    with (
+        disk_full_named(shop),
+        workshop(shop / DRAINING, "recorded events of this shop") as folder,
+        LiveState(state) as live,
+    ):
+        try:
+            events, described, last = _written(live, folder, page)
+        except sqlite3.Error as error:
+            raise EndcapError(f"{state}: cannot be read ({error}); nothing was drained") from None
         if not events and not described:
             return IngestReport(changed=False, **current_generation(shop).manifest["about"])
         # The server has checked these events already; an odd one goes to quarantine and must not hold up the others.
@@ -50,6 +54,16 @@ def drain(state: str | Path, shop: str | Path, *, page: int = PAGE, show: bool =
         if last is not None:
             live.acknowledge(last)
     return report
+
+
+def _written(live: LiveState, folder: Path, page: int) -> tuple[list[Path], list[Path], int | None]:
+    """Files of the pending events and of what is known of items, and the number of the last event."""
+    events, last = [], None
+    for number, table in enumerate(_pages(live, page)):
+        events.append(_write(table.drop_columns(["seq"]), folder / f"live-{number:06d}.parquet"))
+        last = table["seq"][-1].as_py()
+    items = _described(live.live_items())
+    return events, [_write(items, folder / "live-items.parquet")] if len(items) else [], last
 
 
 def _pages(live: LiveState, page: int) -> Iterator[pa.Table]:

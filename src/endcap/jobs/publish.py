@@ -19,7 +19,7 @@ from endcap.jobs.probe import ask, attach, recorded_queries
 from endcap.models import Model
 from endcap.progress import progress
 from endcap.release import Part, Release, live, write_release
-from endcap.release.shelf import WHAT, activate_held, prune_held
+from endcap.release.shelf import WHAT, activate_held, discard_held, prune_held, sweep_held
 from endcap.shop import Shop
 
 KEEP = 5
@@ -73,17 +73,21 @@ def publish(
 
     Raises:
         InputError: if a folder is no model, or a model of another shop; DamagedArtefact: if one was changed;
-        GateRefused: if a model is worse than the live one; EndcapError: if a model fails to answer.
+        GateRefused: if a model is worse than the live one; EndcapError: if a model fails to answer; DiskFull: if there
+        is no room. The live release stays in all these cases, and nothing of the new one is left.
     """
     started, to = time.monotonic(), Path(to)
-    shop = shop if isinstance(shop, Shop) else Shop.open(shop)
-    if len(shop.positives) == 0:
-        raise InputError("the shop has no positive events: there is nothing to recommend from")
     folders = _named(model_folders)
     opened = {name: models.open(folder) for name, folder in folders.items()}
-    for name, model in opened.items():
-        _check_shop(name, model, shop)
+    if not isinstance(shop, Shop):
+        read_manifest(Path(shop), kind="shop")
     with exclusive(to, WHAT), progress("publishing", 2 * len(opened) + 2, shown=show) as bar:
+        shop = shop if isinstance(shop, Shop) else Shop.open(shop)  # here, so that who is forgotten cannot slip in
+        if len(shop.positives) == 0:
+            raise InputError("the shop has no positive events: there is nothing to recommend from")
+        for name, model in opened.items():
+            _check_shop(name, model, shop)
+        sweep_held(to)
         report = PublishReport(gate=Verdict(forced=force), previous=_live_or_none(to))
         current = _open_live(to, report)
         parts = {}
@@ -102,10 +106,14 @@ def publish(
             raise GateRefused(report)
         folder = write_release(to, shop, parts, notes={"gate": msgspec.to_builtins(report.gate)}, threads=threads)
         bar.advance(1, "written")
-        about = _try_out(folder, shop).manifest["models"]
+        try:
+            about = _try_out(folder, shop).manifest["models"]
+            activate_held(to, folder.name)
+        except BaseException:
+            discard_held(to, folder.name)
+            raise
         report.models = {name: about[name] for name in opened}
         report.warnings += _poor_indexes(report.models)
-        activate_held(to, folder.name)
         bar.advance(1, "live")
         report.release = folder.name
         report.removed = prune_held(to, keep)
@@ -156,7 +164,7 @@ def _check_shop(name: str, model: Model, shop: Shop) -> None:
 def _live_or_none(to: Path) -> str | None:
     try:
         return live(to)
-    except InputError:
+    except (InputError, DamagedArtefact):
         return None
 
 

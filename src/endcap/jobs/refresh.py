@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from endcap import models
-from endcap.artefact import exclusive, read_manifest
+from endcap.artefact import read_manifest, workshop
 from endcap.errors import DamagedArtefact, EndcapError, InputError
 from endcap.jobs.drain import drain
 from endcap.jobs.gate import GateSettings
@@ -112,15 +111,14 @@ def refresh(
     started, to = time.monotonic(), Path(to)
     chosen = make_settings(RefreshSettings, settings or {}, where="refresh")
     read_manifest(Path(shop), kind="shop")
-    with exclusive(to / WORKSHOP, "a refresh"):
-        _sweep(to / WORKSHOP)
+    with workshop(to / WORKSHOP, "a refresh") as room:
         current = _open_live(to)
         plans = _plans(chosen, current)
         report = RefreshReport()
         if from_live is not None:
             report.drained = drain(from_live, shop, show=show)
         log = Shop.open(shop)
-        trainer = _Trainer(log, chosen, current, to / WORKSHOP, show)
+        trainer = _Trainer(log, chosen, current, room, show)
         ready = {}
         for name, plan in plans.items():
             report.models[name], folder = trainer.bring_up(name, plan)
@@ -128,7 +126,6 @@ def refresh(
                 ready[name] = folder
         if _is_news(report, current, log):
             report.published = _publish(ready, log, to, chosen, current, report, show)
-        _sweep(to / WORKSHOP)
     report.seconds = round(time.monotonic() - started, 2)
     return report
 
@@ -253,9 +250,3 @@ def _publish(
                 del ready[row.model]
                 ready |= {row.model: standing[row.model]} if row.model in standing else {}
         return _publish(ready, log, to, settings, current, report, show)
-
-
-def _sweep(workshop: Path) -> None:
-    """Remove what this or an interrupted refresh has trained; a release has its own links to it."""
-    for left in workshop.iterdir():
-        shutil.rmtree(left) if left.is_dir() else left.unlink()

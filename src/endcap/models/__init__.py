@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from endcap.artefact import read_manifest, verify
+from endcap.artefact import read_verified
 from endcap.errors import InputError
 from endcap.models.base import Model
 
@@ -51,9 +51,9 @@ def open(folder: str | Path) -> Model:  # noqa: A001 (`models.open` is its name 
         InputError: if the folder is no model; DamagedArtefact: if a file is missing or changed.
     """
     folder = Path(folder)
-    manifest = read_manifest(folder, kind="model")
-    verify(folder, manifest)
-    return _class_of(manifest["system"]).load(folder, manifest)
+    return read_verified(
+        folder, kind="model", read=lambda manifest: _class_of(manifest["system"]).load(folder, manifest)
+    )
 
 
 def _class_of(name: str) -> type[Model]:

@@ -20,6 +20,7 @@ from endcap.answers import Candidates, Evidence, Items, Request, Scores, Searche
 from endcap.index import Exact
 from endcap.models.base import Model
 from endcap.models.lists import without_own
+from endcap.models.search_space import Range, SearchSpace
 from endcap.progress import progress
 from endcap.shop import Shop
 
@@ -41,6 +42,12 @@ class Als(Model):
     system = "als"
     Config: ClassVar[type[msgspec.Struct]] = AlsConfig
     config: AlsConfig
+    search_space: ClassVar[SearchSpace] = {
+        "factors": Range(16, 128, log=True),
+        "regularization": Range(0.01, 100.0, log=True),
+        "alpha": Range(1.0, 100.0, log=True),
+        "iterations": Range(5, 25),
+    }
     typed: ClassVar[bool] = False
 
     def _fit(self, shop: Shop, *, seed: int, threads: int, show: bool) -> None:

@@ -17,7 +17,9 @@ import endcap
 from endcap.answers import NOTHING, Candidates, Evidence, Items, Reason, Request, Scores
 from endcap.artefact import new_artefact
 from endcap.errors import InputError
+from endcap.index import mapped
 from endcap.models.checkpoint import Checkpoint
+from endcap.models.search_space import SearchSpace
 from endcap.settings import make_settings
 from endcap.shop import Interactions, Shop, Vocabulary
 
@@ -87,12 +89,15 @@ class Model:
 
     system: ClassVar[str]
     Config: ClassVar[type[msgspec.Struct]]
+    search_space: ClassVar[SearchSpace] = {}  # the settings that a tuning may try
     LAST_ACTIONS = 4  # "last 4, 200 each, 800 in all": paper, section 5.3
     PER_ACTION = 200
 
     def __init__(self, **settings: Any) -> None:
         self.config = make_settings(self.Config, settings, where=self.system)
         self.origin: Origin | None = None
+        self.checkpoint = Checkpoint(None, {})
+        self.tuning: dict[str, Any] | None = None  # how a tuning came to these settings, kept for an audit
 
     # -- fitting and storing ---------------------------------------------------------------------------------------
 
@@ -103,7 +108,8 @@ class Model:
 
         Args:
             threads: more than one trains lock-free; show: report progress on stderr.
-            checkpoint: folder that an interrupted training goes on from when called again with the same settings.
+            checkpoint: folder that an interrupted training goes on from when called again with the same settings;
+                `save` removes it, so that not even a disk that is full by then costs the training.
 
         Raises:
             InputError: if the view holds nothing to learn from.
@@ -113,28 +119,29 @@ class Model:
         self.origin = Origin.of(shop, seed)
         self.checkpoint = Checkpoint(checkpoint, self._provenance())
         self._fit(shop, seed=seed, threads=threads, show=show)
-        self.checkpoint.remove()
         return self
 
     def save(self, folder: str | Path) -> None:
         """Write the model folder, atomically."""
-        manifest = {"kind": "model", **self._provenance(), "learned": self._learned()}
+        manifest = {"kind": "model", **self._provenance(), "learned": self._learned(), "tuning": self.tuning}
         with new_artefact(Path(folder), manifest) as building:
             pq.write_table(pa.table({"item": self._trained().items.ids}), building / "items.parquet")
             for name, array in self._arrays().items():
                 np.save(building / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
+        self.checkpoint.remove()
 
     @classmethod
     def load(cls, folder: Path, manifest: Mapping[str, Any]) -> Self:
         """Open what `save` wrote; arrays are memory-mapped."""
         model = cls(**manifest["config"])
+        model.tuning = manifest.get("tuning")
         model.origin = Origin(
             items=Vocabulary(pq.read_table(folder / "items.parquet")["item"]),
             interactions=Interactions(tuple(manifest["interactions"])),
             counts=tuple(manifest["counts"]),
             **{name: manifest[name] for name in ("n_users", "n_events", "trained_until", "seed", "users_fingerprint")},
         )
-        arrays = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(folder.glob("*.npy"))}
+        arrays = {path.stem: mapped(path) for path in sorted(folder.glob("*.npy"))}
         model._restore(arrays, manifest["learned"])
         return model
 
@@ -250,8 +257,15 @@ class Model:
         return self._trained().intent if request.want is None else request.want
 
     def _related_row(self, item: int, seen_as: int, want: int, request: Request) -> tuple[Items, Scores]:
-        """The list of one action; beyond `PER_ACTION`, ranks are only used to fill up a union that came out short."""
-        budget = request.k if request.item is not None else 2 * max(self.PER_ACTION, request.k)
+        """The list of one action, as long as `unite` can need it.
+
+        Whatever stands in a list before an item, stands before it in the union, too, which leaves out nothing but what
+        was asked about. So an item that is among the first k of the union is among the first k and those left out of
+        some list. Only where that reaches beyond `PER_ACTION`, where a union orders by rank, more is needed.
+        """
+        budget = request.k + len(request.basket)
+        if budget > self.PER_ACTION and request.item is None:
+            budget = 2 * max(self.PER_ACTION, request.k)
         budget = min(budget, len(self._trained().items))
         items, scores = self.related_batch(np.array([item], np.int32), seen_as, want, budget, request.allowed)
         found = items[0] >= 0
@@ -268,6 +282,8 @@ def unite(
     """
     if not any(len(items) for items, _ in lists):
         return NO_CANDIDATES
+    if len(lists) == 1:
+        return _alone(*lists[0], actions[0], want, source, request)
     items = np.concatenate([items for items, _ in lists])
     scores = np.concatenate([scores for _, scores in lists])
     by = np.repeat(np.arange(len(lists)), [len(items) for items, _ in lists])
@@ -281,6 +297,22 @@ def unite(
     seen_as = np.array([actions[row][1] for row in by[chosen]], np.int8)
     evidence = Evidence(because, seen_as, np.full(len(chosen), want, np.int8))
     return Candidates(items[chosen], scores[chosen], [source] * len(chosen), evidence)
+
+
+def _alone(
+    items: Items, scores: Scores, action: tuple[int, int], want: int, source: str, request: Request
+) -> Candidates:
+    """The union of one list."""
+    if len(request.basket):
+        open_to = ~np.isin(items, request.basket)
+        items, scores = items[open_to], scores[open_to]
+    items, scores = items[: request.k], scores[: request.k]
+    evidence = Evidence(
+        np.full(len(items), action[0], np.int32),
+        np.full(len(items), action[1], np.int8),
+        np.full(len(items), want, np.int8),
+    )
+    return Candidates(items, scores, [source] * len(items), evidence)
 
 
 def extend(answer: Candidates, more: Candidates, request: Request) -> Candidates:

@@ -27,13 +27,13 @@ class Checkpoint:
         key: what the state depends on (configuration, seed, data); a state stored under another key is not used.
     """
 
-    def __init__(self, folder: Path | None, key: Mapping[str, Any], every_s: float = SAVE_EVERY_S) -> None:
-        self.folder, self.every_s, self.saved_at = folder, every_s, time.monotonic()
+    def __init__(self, folder: Path | None, key: Mapping[str, Any]) -> None:
+        self.folder, self.saved_at = folder, time.monotonic()
         self.key = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
 
     def stage(self, name: str) -> Checkpoint:
         """The checkpoint of one part of the training."""
-        part = Checkpoint(self.folder / name if self.folder else None, {}, self.every_s)
+        part = Checkpoint(self.folder / name if self.folder else None, {})
         part.key = self.key
         return part
 
@@ -52,8 +52,8 @@ class Checkpoint:
         return int(manifest["step"]), arrays
 
     def save(self, step: int, arrays: Mapping[str, NDArray[Any]], *, now: bool = False) -> None:
-        """Keep the state after `step` steps, if the last time is `every_s` ago or it must be `now`."""
-        if self.folder is None or (not now and time.monotonic() - self.saved_at < self.every_s):
+        """Keep the state after `step` steps, if the last time is `SAVE_EVERY_S` ago or it must be `now`."""
+        if self.folder is None or (not now and time.monotonic() - self.saved_at < SAVE_EVERY_S):
             return
         with new_artefact(self.folder, {"kind": "checkpoint", "key": self.key, "step": step}) as building:
             for name, array in arrays.items():
@@ -61,6 +61,6 @@ class Checkpoint:
         self.saved_at = time.monotonic()
 
     def remove(self) -> None:
-        """Forget all stages: the training is done."""
+        """Forget all stages: the trained model is stored."""
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)

@@ -17,16 +17,21 @@ from scipy.sparse import csr_array
 
 from endcap.answers import Items, Scores
 from endcap.graph import typed_sessions
-from endcap.kernels.pairs import top_following_by_block
+from endcap.kernels.pairs import top_following_by_block, top_together_by_block
 from endcap.models.base import Model
 from endcap.models.lists import Lists
+from endcap.models.search_space import OneOf, Range, SearchSpace
+from endcap.settings import BYTES_PATTERN
 from endcap.shop import Events, Shop
 
-CELLS_AT_ONCE = 1 << 23  # of a block of counts
 PRODUCTS_AT_ONCE = 1 << 22  # of a block of a sparse matrix product
 
 ListLength = Annotated[int, Meta(ge=1, description="how many related items are kept for each item")]
 PerUser = Annotated[int, Meta(ge=2, description="only a user's latest items count, so that robots cost nothing")]
+Memory = Annotated[
+    str,
+    Meta(pattern=f"^{BYTES_PATTERN}$", description="bound of what the counting takes beside log and lists: 512MB, 4GB"),
+]
 
 
 class _ListModel(Model):
@@ -59,6 +64,7 @@ class CoOccurrenceConfig(msgspec.Struct, frozen=True, kw_only=True):
     typed: Annotated[bool, Meta(description="count (item, interaction) pairs; false: items alone")] = True
     min_count: Annotated[int, Meta(ge=1, description="sessions that a pair must occur in")] = 1
     reach: Annotated[int, Meta(ge=1, description="how many actions later is still counted")] = 1000
+    memory: Memory = "4GB"
 
 
 class CoOccurrence(_ListModel):
@@ -67,6 +73,11 @@ class CoOccurrence(_ListModel):
     system = "co-occurrence"
     Config: ClassVar[type[msgspec.Struct]] = CoOccurrenceConfig
     config: CoOccurrenceConfig
+    search_space: ClassVar[SearchSpace] = {
+        "typed": OneOf(True, False),
+        "min_count": Range(1, 5),
+        "reach": Range(1, 1000, log=True),
+    }
 
     def _fit(self, shop: Shop, *, seed: int, threads: int, show: bool) -> None:
         kinds = len(shop.interactions) if self.config.typed else 1
@@ -81,7 +92,7 @@ class CoOccurrence(_ListModel):
             min_count=self.config.min_count,
             reach=self.config.reach,
             threads=threads,
-            block=max(1, CELLS_AT_ONCE // (kinds * k)),
+            memory=self.config.memory,
         )
         self._row_of = corpus.row_of
         self._lists = Lists.of_blocks(_lists_by_kind(blocks, k, kinds, corpus.thing))
@@ -127,6 +138,10 @@ class ItemKNN(_ListModel):
     system = "item-knn"
     Config: ClassVar[type[msgspec.Struct]] = ItemKNNConfig
     config: ItemKNNConfig
+    search_space: ClassVar[SearchSpace] = {
+        "shrink": Range(0.1, 300.0, log=True),
+        "max_per_user": Range(10, 1000, log=True),
+    }
 
     def _fit(self, shop: Shop, *, seed: int, threads: int, show: bool) -> None:
         by_user = latest_items(shop.positives, shop.positives.user, shop.n_items, self.config.max_per_user)
@@ -142,6 +157,7 @@ class CoPurchaseConfig(msgspec.Struct, frozen=True, kw_only=True):
     ] = "user"
     vector_length: Annotated[int, Meta(ge=1, description="co-purchased items kept in an item's vector")] = 200
     max_per_user: PerUser = 1000
+    memory: Memory = "4GB"
 
 
 class CoPurchase(_ListModel):
@@ -150,13 +166,18 @@ class CoPurchase(_ListModel):
     system = "co-purchase"
     Config: ClassVar[type[msgspec.Struct]] = CoPurchaseConfig
     config: CoPurchaseConfig
+    search_space: ClassVar[SearchSpace] = {
+        "basket": OneOf("session", "user"),
+        "vector_length": Range(10, 500, log=True),
+        "max_per_user": Range(10, 1000, log=True),
+    }
 
     def _fit(self, shop: Shop, *, seed: int, threads: int, show: bool) -> None:
         past = shop.positives
         bought = past.where(past.interaction == past.interaction.max())  # purchases, where there are any
         basket = bought.user if self.config.basket == "user" else bought.session
         by_basket = latest_items(bought, basket, shop.n_items, self.config.max_per_user)
-        vectors = co_counts(by_basket, self.config.vector_length)
+        vectors = co_counts(by_basket, self.config.vector_length, threads=threads, memory=self.config.memory)
         self._lists = cosine_lists(vectors, self.config.k, 0.0)
 
 
@@ -175,13 +196,21 @@ def latest_items(events: Events, group: NDArray[np.integer], n_items: int, at_mo
     return csr_array(cells, shape=(int(row.max(initial=-1)) + 1, n_items))
 
 
-def co_counts(by_basket: csr_array, per_item: int) -> csr_array:
+def co_counts(by_basket: csr_array, per_item: int, *, threads: int = 1, memory: int | str | None = None) -> csr_array:
     """(n_items, n_items): in how many baskets two items lie; the `per_item` largest of each row and each column."""
-    by_item = by_basket.T.tocsr()
-    blocks = [_strongest(by_item[rows] @ by_basket, per_item) for rows in _blocks(by_item, by_basket)]
-    lengths, items, counts = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-    n_items = by_item.shape[0]
-    matrix = csr_array((counts, items, np.append(0, np.cumsum(lengths))), shape=(n_items, n_items))
+    n_items = by_basket.shape[1]
+    blocks = top_together_by_block(
+        by_basket.indices,
+        by_basket.indptr,
+        n_items,
+        k=max(1, min(per_item, n_items)),
+        itself=True,
+        reach=n_items,
+        threads=threads,
+        memory=memory,
+    )
+    held = Lists.of_blocks(((top >= 0).sum(axis=1), top[top >= 0], counts[top >= 0]) for top, counts in blocks)
+    matrix = csr_array((held.scores, held.items, held.offsets), shape=(n_items, n_items))
     lengths, items, counts = _strongest(matrix.T.tocsr(), per_item)
     return csr_array((counts, items, np.append(0, np.cumsum(lengths))), shape=(n_items, n_items)).T.tocsr()
 

@@ -46,9 +46,10 @@ from endcap.answers import Candidates, Items, Request, Scores, Searcher, Space
 from endcap.errors import InputError
 from endcap.graph.sessions import TypedSessions, typed_sessions
 from endcap.index import Exact
-from endcap.kernels.skipgram import negative_pool, skipgram_pass
-from endcap.metrics import intent_cases, purchase_intent
+from endcap.kernels.skipgram import ROUNDS, negative_pool, skipgram_pass
+from endcap.metrics import intent_cases, intent_lengths, purchase_intent
 from endcap.models.base import NO_CANDIDATES, Model, extend, no_evidence, unite
+from endcap.models.search_space import OneOf, Range, SearchSpace
 from endcap.progress import progress
 from endcap.shop import Shop
 
@@ -70,6 +71,13 @@ class ItemInteractionConfig(msgspec.Struct, frozen=True, kw_only=True):
     random_window: Annotated[bool, Meta(description="draw the window from 1..window at every centre")] = True
     negatives: Annotated[int, Meta(ge=1, description="negatives for each positive (paper: 5)")] = 5
     ns_exponent: Annotated[float, Meta(ge=-2, le=2, description="negatives by frequency ** this; 0 is uniform")] = 0.0
+    negatives_from: Annotated[
+        Literal["all", "category", "seller"],
+        Meta(description="all (paper); category, seller: only tokens of the centre's own, which the paper saw lose"),
+    ] = "all"
+    shared_negatives: Annotated[
+        bool, Meta(description="draw once for a centre's whole window: faster, and worse at high learning rates")
+    ] = False
     typed: Annotated[bool, Meta(description="tokens are (item, interaction); false: items alone")] = True
     reg_k: Annotated[int, Meta(ge=0, description="tokens of R_c for each interaction (paper: 3); 0: none")] = 3
     reg_weight: Annotated[float, Meta(ge=0, description="weight of the regulariser's terms (paper: 1)")] = 1.0
@@ -106,6 +114,19 @@ class SgnsConfig(ItemInteractionConfig, frozen=True, kw_only=True):
 
     typed: Annotated[bool, Meta(description="tokens are (item, interaction); false: items alone")] = False
     reg_k: Annotated[int, Meta(ge=0, description="tokens of R_c for each interaction; 0: none")] = 0
+
+
+# Without `auto`, which trains more than once; few values of `dim`, as each compiles a kernel; no `epochs`: their
+# default keeps every trial as long as a training with the defaults.
+SKIPGRAM_SPACE: SearchSpace = {
+    "dim": OneOf(100, 200, 300),
+    "window": Range(2, 10),
+    "ns_exponent": Range(-0.5, 1.0),
+    "learning_rate": Range(0.02, 0.2, log=True),
+    "subsample": OneOf(0.0, 1e-4, 1e-3),
+    "scorer": OneOf(*SCORERS),
+    "session_filter": OneOf("none", "paper"),
+}
 
 
 class Tables(NamedTuple):
@@ -181,11 +202,10 @@ class Shelves:
 
     @classmethod
     def of(cls, column: pa.ChunkedArray, popularity: NDArray[np.int64]) -> Shelves:
-        encoded = pc.dictionary_encode(column.combine_chunks())
-        group_of = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+        group_of, names = _codes(column)
         items = np.lexsort((np.arange(len(group_of)), -popularity, group_of)).astype(np.int32)
         items = items[group_of[items] >= 0]
-        return cls(group_of, np.searchsorted(group_of[items], np.arange(len(encoded.dictionary) + 1)), items)
+        return cls(group_of, np.searchsorted(group_of[items], np.arange(len(names) + 1)), items)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -200,6 +220,13 @@ class ItemInteraction(Model):
     system = "item-interaction"
     Config: ClassVar[type[msgspec.Struct]] = ItemInteractionConfig
     config: ItemInteractionConfig
+    search_space: ClassVar[SearchSpace] = {
+        **SKIPGRAM_SPACE,
+        "reg_k": Range(1, 6),
+        "reg_weight": Range(0.1, 3.0, log=True),
+        "reg_weighting": OneOf("equal", "share"),
+        "targets": OneOf("typed", "any"),
+    }
 
     # -- training --------------------------------------------------------------------------------------------------
 
@@ -218,7 +245,10 @@ class ItemInteraction(Model):
         self._searchers: dict[str, Searcher] = {}
 
     def _choose(self, shop: Shop, effort: Effort) -> dict[str, Any]:
-        """What has the best purchase-intent hit rate at the end of the training log, trained on what comes before."""
+        """What has the best purchase-intent hit rate at the end of the training log, trained on what comes before.
+
+        The hit rate is the mean over several lengths of lists.
+        """
         config = self.config
         filters = ("none", "paper") if config.session_filter == "auto" else (config.session_filter,)
         scorers = SCORERS if config.scorer == "auto" else (config.scorer,)
@@ -237,19 +267,19 @@ class ItemInteraction(Model):
         cases = intent_cases(
             events.session, events.item, events.interaction, origin.source, origin.interactions.intents
         )
-        budget = min(200, max(10, before.n_items // 20))
+        lengths = intent_lengths(before.n_items)
         tried = []
         for session_filter, group in itertools.groupby(choices, attrgetter("session_filter")):
             corpus = self._corpus(before, session_filter)
             if corpus.n_tokens == 0 or cases.n_targets == 0:
                 continue
-            tables = self._train(corpus, effort, f"choose-{session_filter}")
+            tables = self._train(corpus, self._groups(before), effort, f"choose-{session_filter}")
             for choice in group:
                 vectors = TypedVectors.of(corpus, tables, choice.scorer)
                 space = vectors.space(self._space_kind(origin.intent, choice.targets))
                 each = self._n_kinds if choice.targets == "any" else 1
-                lists = partial(_lists_of, vectors, Exact(space), self._kind, budget, each)
-                hit_rate = float(purchase_intent(cases, lists, [budget]).mean())
+                lists = partial(_lists_of, vectors, Exact(space), self._kind, lengths[-1], each)
+                hit_rate = float(purchase_intent(cases, lists, lengths).mean())
                 tried.append({**choice._asdict(), "hit_rate": hit_rate})
         return tried
 
@@ -266,7 +296,7 @@ class ItemInteraction(Model):
         corpus = self._corpus(shop, self._chosen["session_filter"])
         if corpus.n_tokens == 0:
             raise InputError(f"{self.system}: no session has four actions and a purchase; set session_filter=none")
-        return self._ready(corpus, self._train(corpus, effort, "items"))
+        return self._ready(corpus, self._train(corpus, self._groups(shop), effort, "items"))
 
     def _embed_sellers(self, shop: Shop, effort: Effort) -> TypedVectors | None:
         """Tokens (seller, interaction), trained the same way (paper, section 6)."""
@@ -277,13 +307,27 @@ class ItemInteraction(Model):
         corpus = typed_sessions(events, sellers.group_of[events.item], len(sellers), self._n_kinds)
         if corpus.n_tokens == 0:
             return None
-        return self._ready(corpus, self._train(corpus, effort._replace(show=False), "sellers"))
+        alone = np.full(len(sellers), -1, np.int32)  # a seller has no group to draw negatives from
+        return self._ready(corpus, self._train(corpus, alone, effort._replace(show=False), "sellers"))
 
     def _ready(self, corpus: TypedSessions, tables: Tables) -> TypedVectors:
         return TypedVectors.of(corpus, tables, self._chosen["scorer"])
 
-    def _train(self, corpus: TypedSessions, effort: Effort, stage: str) -> Tables:
-        """Equation (3) by stochastic gradient."""
+    def _groups(self, shop: Shop) -> Items:
+        """(n_items,): the category or seller whose tokens are an item's negatives; -1: all tokens are.
+
+        Raises:
+            InputError: if the shop's items have no such column.
+        """
+        name = self.config.negatives_from
+        if name == "all":
+            return np.full(shop.n_items, -1, np.int32)
+        if name not in shop.catalogue.column_names:
+            raise InputError(f"{self.system}: negatives_from={name} needs items with a {name}; this shop has none")
+        return _codes(shop.catalogue[name])[0]
+
+    def _train(self, corpus: TypedSessions, group_of: Items, effort: Effort, stage: str) -> Tables:
+        """Equation (3) by stochastic gradient; `group_of` says where the negatives of each thing come from."""
         config = self.config
         inputs, outputs = _initial_tables(corpus.n_tokens, config.dim, effort.seed)
         counts = np.bincount(corpus.tokens, minlength=corpus.n_tokens)
@@ -294,7 +338,10 @@ class ItemInteraction(Model):
         done, state = checkpoint.load()
         if done:
             inputs, outputs = state["inputs"], state["outputs"]
-        run = skipgram_pass(config.dim)
+        groups = group_of[corpus.thing]
+        members = np.argsort(groups, kind="stable").astype(np.int32)
+        member_offsets = np.searchsorted(groups[members], np.arange(groups.max(initial=-1) + 2)).astype(np.int64)
+        run = skipgram_pass(config.dim, config.shared_negatives)
         numba.set_num_threads(max(1, min(effort.threads, numba.config.NUMBA_NUM_THREADS)))
         with progress(f"training {stage}", epochs, shown=effort.show) as bar:
             bar.advance(done)
@@ -303,7 +350,8 @@ class ItemInteraction(Model):
                 rates = (config.learning_rate * (1 - e / epochs) for e in (epoch, epoch + 1))
                 run(
                     inputs, outputs, corpus.tokens, corpus.offsets, *regulariser,
-                    pool, config.negatives, keep, config.window, config.random_window, *rates,
+                    pool, config.negatives, ROUNDS, groups, member_offsets, members,
+                    keep, config.window, config.random_window, *rates,
                     effort.seed * 100_003 + epoch, max(1, effort.threads),
                 )  # fmt: skip
                 checkpoint.save(epoch + 1, {"inputs": inputs, "outputs": outputs}, now=epoch + 1 == epochs)
@@ -474,6 +522,7 @@ class Sgns(ItemInteraction):
 
     system = "sgns"
     Config: ClassVar[type[msgspec.Struct]] = SgnsConfig
+    search_space: ClassVar[SearchSpace] = SKIPGRAM_SPACE
 
 
 def _nearest(
@@ -497,7 +546,9 @@ def _nearest(
     if k < 1 or len(known) == 0:
         return found, scores
     near, near_scores = searcher.search(vectors.queries[rows[known]], each * (k + 1), allowed)
-    unwanted = (near == things[known, None]) | _repeated(near)
+    unwanted = near == things[known, None]
+    if each > 1:
+        unwanted |= _repeated(near)
     order = np.argsort(unwanted, axis=1, kind="stable")[:, :k]  # what is not wanted goes last and falls off
     near = np.where(unwanted, -1, near)
     found[known] = np.take_along_axis(near, order, 1)
@@ -524,6 +575,12 @@ def _lists_of(
     seen_as: int,
 ) -> Items:
     return _nearest(vectors, searcher, items, kind_of(seen_as), k, each=each)[0]
+
+
+def _codes(column: pa.ChunkedArray) -> tuple[Items, pa.Array]:
+    """A text column as numbers of its distinct values, -1 for null, and these values."""
+    encoded = pc.dictionary_encode(column.combine_chunks())
+    return encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32), encoded.dictionary
 
 
 def _initial_tables(rows: int, dim: int, seed: int) -> Tables:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from endcap.answers import Candidates, Evidence, Items, Reason, Request, Scores
 from endcap.models.base import Model
 from endcap.models.lists import without_own
+from endcap.models.search_space import OneOf, SearchSpace
 from endcap.shop import Events, Shop, duration
 
 ONE = 1 << 20  # weights are whole numbers of 1 / ONE, so that sums do not depend on the order of the events
@@ -100,6 +101,7 @@ class RecentPopularity(Popularity):
     system = "recent-popularity"
     Config: ClassVar[type[msgspec.Struct]] = RecentPopularityConfig
     config: RecentPopularityConfig
+    search_space: ClassVar[SearchSpace] = {"half_life": OneOf("6h", "12h", "1d", "2d", "4d", "7d", "14d", "30d", "90d")}
 
     def _weights(self, past: Events) -> NDArray[np.float64]:
         age = (past.time.max() - past.time) / duration(self.config.half_life)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from endcap.answers import NOTHING, History, Items, Searcher
 from endcap.artefact import MANIFEST, read_manifest, verify
 from endcap.errors import DamagedArtefact, InputError
-from endcap.index import open_index
+from endcap.index import mapped, open_index
 from endcap.release.contents import Groups, Histories, Sets
 from endcap.shop import Interactions, Vocabulary
 
@@ -33,7 +33,7 @@ class Release:
         self._bought = Sets(*self._arrays("bought", Sets._fields))
         (self._popular,) = self._arrays("popular", ("order",))
         self._searchers: dict[str, dict[str, Searcher]] = {}
-        self._popular_in = lru_cache(GROUPS_REMEMBERED)(self._sort_group)
+        self._sorted: dict[tuple[int, str, str], Items] = {}  # no lru_cache: it would keep a closed release in memory
 
     @classmethod
     def open(cls, folder: str | Path, verify: bool = True) -> Self:
@@ -135,6 +135,14 @@ class Release:
             return self._popular_in(want, "seller", seller)
         return self._popular[want]
 
+    def _popular_in(self, want: int, column: str, name: str) -> Items:
+        found = self._sorted.get((want, column, name))
+        if found is None:
+            if len(self._sorted) >= GROUPS_REMEMBERED:
+                self._sorted.clear()
+            found = self._sorted[want, column, name] = self._sort_group(want, column, name)
+        return found
+
     def _sort_group(self, want: int, column: str, name: str) -> Items:
         groups, place = self._groups[column]
         if name not in place:
@@ -167,11 +175,11 @@ class Release:
         return groups, place
 
     def _arrays(self, folder: str, names: tuple[str, ...]) -> list[NDArray[Any]]:
-        return [np.load(self.folder / folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names]
+        return [mapped(self.folder / folder / f"{name}.npy") for name in names]
 
 
 def check_release(folder: Path, manifest: dict[str, Any]) -> None:
-    """Compare a release with its checksums, and refuse files that are not its own.
+    """Compare a release with its name and its checksums.
 
     Raises:
         DamagedArtefact: naming the first file that is missing, differs or was added.
@@ -179,10 +187,6 @@ def check_release(folder: Path, manifest: dict[str, Any]) -> None:
     if "seal" not in manifest or manifest.get("name") != folder.resolve().name:
         raise DamagedArtefact(f"{folder}: renamed, or its {MANIFEST} was changed by hand; publish again")
     verify(folder, manifest)
-    own = {MANIFEST, *manifest["files"]}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.relative_to(folder).as_posix() not in own:
-            raise DamagedArtefact(f"{path}: not part of this release; remove the file or publish again")
 
 
 def _and_above(path: str) -> list[str]:

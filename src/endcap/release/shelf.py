@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import re
-import shutil
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from endcap.artefact import exclusive, read_manifest, write_atomically
-from endcap.errors import EndcapError, InputError
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from endcap.artefact import exclusive, read_manifest, remove_artefact, sweep, write_atomically
+from endcap.errors import DamagedArtefact, EndcapError, InputError
 from endcap.release.release import check_release
 
 # One line per activation, the live release last: one rename changes what is live and how to get back.
 CURRENT = "CURRENT"
 ACTIVATIONS_KEPT = 50
 NAME = re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}")
-UNFINISHED = re.compile(rf"\.{NAME.pattern}\..*\.building")
+ANY_NAME = "????????T??????-??????"  # the same for `glob`
+LINE = re.compile(rf"{NAME.pattern} \S+")
 WHAT = "these releases"
+MEND = "choose the live one anew with `endcap releases activate {} NAME`"
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ def live(to: Path) -> str:
     """The name of the live release.
 
     Raises:
-        InputError: if none was activated yet.
+        InputError: if none was activated yet; DamagedArtefact: if what says so was changed by hand.
     """
     activations = _activations(to)
     if not activations:
@@ -64,8 +70,12 @@ def activate(to: Path, name: str) -> None:
 def activate_held(to: Path, name: str) -> None:
     """`activate` for who holds the shelf already."""
     verify_release(to, name)
-    if _activations(to)[-1:] != [name]:
-        _write(to, [*_lines(to), f"{name} {datetime.now(UTC).isoformat(timespec='seconds')}"])
+    try:
+        lines = _lines(to)
+    except DamagedArtefact:
+        lines = []  # choosing a release is how this is mended
+    if not lines or _name(lines[-1]) != name:
+        _write(to, [*lines, f"{name} {datetime.now(UTC).isoformat(timespec='seconds')}"])
 
 
 def rollback(to: Path) -> str:
@@ -119,14 +129,55 @@ def prune(to: Path, keep: int) -> list[str]:
 
 def prune_held(to: Path, keep: int) -> list[str]:
     """`prune` for who holds the shelf already. What an interrupted writer left is removed, too."""
-    for path in to.iterdir():
-        if UNFINISHED.fullmatch(path.name):
-            shutil.rmtree(path, ignore_errors=True)
+    sweep_held(to)
     spared = {info.name for info in releases(to)[: max(keep, 1)]} | set(_activations(to)[-2:])
     gone = [name for name in _names(to) if name not in spared]
     for name in gone:
-        shutil.rmtree(to / name)
+        remove_artefact(to / name)
     return gone
+
+
+def discard_held(to: Path, name: str) -> None:
+    """Remove a release that was written and could not be made live, from a shelf that is held."""
+    if name not in _activations(to):
+        remove_artefact(to / name)
+
+
+def sweep_held(to: Path) -> None:
+    """Remove what interrupted writers left on a shelf that is held."""
+    for name in (ANY_NAME, CURRENT):
+        sweep(to, name)
+
+
+def holding(to: Path, user: str) -> list[str]:
+    """The releases that know a user, oldest first; one that cannot be read may."""
+    return [name for name in _names(to) if _may_know(to / name, user)]
+
+
+def remove(to: Path, names: Collection[str]) -> None:
+    """Remove releases for good, also from the way back; what an interrupted writer left goes, too.
+
+    Raises:
+        InputError: if one of them is live.
+    """
+    with exclusive(to, WHAT):
+        if live_one := set(_activations(to)[-1:]) & set(names):
+            raise InputError(f"{to}: {live_one.pop()} is live and cannot be removed; activate another one first")
+        sweep_held(to)
+        lines = _lines(to)
+        stay = [line for line in lines if _name(line) not in names]
+        if stay != lines:
+            _write(to, stay)
+        for name in set(_names(to)) & set(names):
+            remove_artefact(to / name)
+
+
+def _may_know(folder: Path, user: str) -> bool:
+    try:
+        users = pq.read_table(folder / "users.parquet", columns=["user"])["user"]
+    except (OSError, pa.ArrowException):
+        return True
+    return pc.any(pc.equal(users, user)).as_py() or False
 
 
 def _names(to: Path) -> list[str]:
@@ -157,15 +208,31 @@ def _info(to: Path, name: str, is_live: bool, check: bool) -> ReleaseInfo:
 
 def _activations(to: Path) -> list[str]:
     """Names in order of activation, the live one last."""
-    return [line.split()[0] for line in _lines(to)]
+    return [_name(line) for line in _lines(to)]
+
+
+def _name(line: str) -> str:
+    return line.partition(" ")[0]
 
 
 def _lines(to: Path) -> list[str]:
-    """`name time`, one line an activation."""
+    """`name time`, one line an activation.
+
+    Raises:
+        DamagedArtefact: if anything else stands there.
+    """
     try:
-        return (to / CURRENT).read_text(encoding="utf-8").splitlines()
+        lines = (to / CURRENT).read_bytes().decode("utf-8", "replace").split("\n")
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise DamagedArtefact(f"{to / CURRENT}: unreadable ({error.strerror}); {MEND.format(to)}") from None
+    for number, line in enumerate(lines[:-1], 1):
+        if not LINE.fullmatch(line):
+            raise DamagedArtefact(f"{to / CURRENT}: line {number} names no release; {MEND.format(to)}")
+    if lines[-1] or not lines[:-1]:
+        raise DamagedArtefact(f"{to / CURRENT}: cut short; {MEND.format(to)}")
+    return lines[:-1]
 
 
 def _write(to: Path, lines: list[str]) -> None:

@@ -6,7 +6,7 @@ import difflib
 import logging
 import math
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from endcap.errors import InputError
 from endcap.serve.catalogue import Coded, Mask
 from endcap.serve.events import now_us
 from endcap.serve.filling import Cap, Filling, Pick
+from endcap.serve.logs import where
 from endcap.serve.people import Person, person
 from endcap.serve.questions import Answer, AnsweredItem, Question
 from endcap.serve.reasons import sentence, usual_reason
@@ -58,11 +59,11 @@ def answer(
     if state is not None:
         serving.catalogue.catch_up(state)
     asking = Asking(question, serving, person(question, serving, state, now), on_failure)
-    picks = asking.fill()
+    picks, told = asking.fill(), dict[Hashable, str]()
     return Answer(
         request_id=uuid.uuid4().hex,
         release=serving.release.name,
-        items=[_at_the_edge(pick, serving) for pick in picks],
+        items=[_at_the_edge(pick, serving, told) for pick in picks],
         fallback=asking.helped_by,
         stale=now - serving.release.trained_until > stale_after,
         notes=asking.notes(),
@@ -222,8 +223,8 @@ class Asking:
         request = self._request(source, item, n_items, wanted, allowed, seen_as)
         try:
             found = model.candidates(request)
-        except Exception:  # one broken model must not take the page down
-            log.exception("model %s of release %s failed", name, self.serving.release.name)
+        except Exception as error:  # one broken model must not take the page down
+            log.error("model %s of release %s failed: %s", name, self.serving.release.name, where(error))
             self.on_failure(name)
             return NO_CANDIDATES
         if _unexplained(found) and isinstance(model, Explainer):
@@ -355,10 +356,14 @@ class Asking:
         return pick._replace(reason=usual_reason(pick.source))
 
 
-def _at_the_edge(pick: Pick, serving: Serving) -> AnsweredItem:
-    """A pick in the shop's own ids, with its reasons in words."""
-    catalogue = serving.catalogue
-    reasons = [] if pick.reason is None else [sentence(pick.reason, catalogue, serving.release.interactions)]
+def _at_the_edge(pick: Pick, serving: Serving, told: dict[Hashable, str]) -> AnsweredItem:
+    """A pick in the shop's own ids, with its reasons in words; `told` keeps the sentences, of which many are equal."""
+    catalogue, reasons = serving.catalogue, []
+    if (reason := pick.reason) is not None:
+        key = reason.kind, reason.item, reason.seen_as, reason.want, reason.note
+        if key not in told:
+            told[key] = sentence(reason, catalogue, serving.release.interactions)
+        reasons.append(told[key])
     if catalogue.boosted and catalogue.boost[pick.item] != 1:
         reasons.append("boosted by the shop" if catalogue.boost[pick.item] > 1 else "held back by the shop")
     score = pick.score if math.isfinite(pick.score) else 0.0

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import os
+import re
 import signal
 import threading
 import time
@@ -20,7 +23,7 @@ from litestar.datastructures import State
 from litestar.exceptions import NotAuthorizedException
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import RedocRenderPlugin
+from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.params import Parameter
 from litestar.types import Message, Scope
@@ -30,16 +33,21 @@ import endcap
 from endcap.errors import InputError
 from endcap.serve.description import EVENTS, ITEMS, QUESTIONS, REFUSALS, with_body, with_query
 from endcap.serve.events import Event, ItemUpdate
-from endcap.serve.problems import HANDLERS
+from endcap.serve.limits import client_of
+from endcap.serve.pauses import shorten_pauses
+from endcap.serve.problems import HANDLERS, Refusal, method_of, refuse, route_of
 from endcap.serve.queries import RelatedQuery, read_query
 from endcap.serve.questions import Answer, Question
 from endcap.serve.service import ServerSettings, Service
+from endcap.serve.telemetry import Telemetry
 
 MAX_BODY = 2_000_000  # bytes
+MAX_URL = 8_000  # bytes
+MAX_HEADERS = 100
 MAX_BATCH = 1000
 KEY_HEADER = "x-api-key"
 SETTINGS_VARIABLE = "ENDCAP_SERVE_SETTINGS"
-UNMATCHED = "unmatched"
+FOR_WATCHERS = frozenset({"/healthz", "/readyz", "/metrics"})
 
 T = TypeVar("T")
 
@@ -135,9 +143,9 @@ async def surfaces(request: Asked) -> dict[str, Any]:
 
 @post("/admin/reload", status_code=200, responses=REFUSALS, tags=["about"], sync_to_thread=True)
 def reload(request: Asked) -> Reloaded:
-    """Look for a new release at once; a refused one gets another chance."""
-    switch = _service(request).switch
-    changed = switch.check(again=True)
+    """Look for a new release at once, and read the keys again; a refused release gets another chance."""
+    service = _service(request)
+    changed, switch = service.reload(), service.switch
     return Reloaded(switch.current.release.name, changed, switch.refusal.why if switch.refusal else None)
 
 
@@ -162,15 +170,37 @@ def metrics(request: Asked) -> Response[bytes]:
 @get("/", include_in_schema=False)
 async def page() -> Response[bytes]:
     """The web page for looking at lists."""
-    return Response(PAGE, media_type="text/html", headers={"content-security-policy": PAGE_POLICY})
+    return Response(PAGE, media_type="text/html")
 
 
-PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+def _digests(tag: bytes) -> str:
+    """What stands inside these tags of the page, as the sources of a content security policy: that and no other."""
+    found = re.findall(rb"<%b>(.*?)</%b>" % (tag, tag), PAGE, re.DOTALL)
+    return " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(text).digest()).decode()}'" for text in found)
+
+
 PAGE = resources.files("endcap.serve").joinpath("page.html").read_bytes()
+PAGE_POLICY = (
+    f"default-src 'none'; style-src {_digests(b'style')}; script-src {_digests(b'script')}; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+ALL_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+)
+PAGE_HEADERS = (*ALL_HEADERS, (b"content-security-policy", PAGE_POLICY.encode()))
+ANSWER_HEADERS = (
+    *ALL_HEADERS,
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cache-control", b"no-store"),  # lists are somebody's
+)
 
 
 class Server(Litestar):
-    """Litestar with ids in paths taken from the raw path, and every request measured."""
+    """Litestar with ids in paths taken from the raw path, requests bounded, and every one of them measured."""
+
+    in_flight = 0  # requests that are being answered now
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """See ASGI."""
@@ -178,20 +208,40 @@ class Server(Litestar):
             return await super().__call__(scope, receive, send)
         began, status = time.perf_counter(), 500
 
-        async def noting_status(message: Message) -> None:
+        async def protected(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                own = PAGE_HEADERS if scope["path"] == "/" else ANSWER_HEADERS
+                message["headers"] = [*message["headers"], *own]
             await send(message)
 
-        _keep_item_whole(scope)
+        self.in_flight += 1
         try:
-            await super().__call__(scope, receive, noting_status)
+            if (refusal := self._refusal(scope)) is not None:
+                await refuse(protected, refusal)
+            else:
+                _keep_item_whole(scope)
+                await super().__call__(scope, receive, protected)
         finally:
-            telemetry = self.state.service.telemetry
-            route = scope.get("path_template", UNMATCHED)
-            telemetry.requests.labels(scope["method"], route, str(status)).inc()
-            telemetry.seconds.labels(route).observe(time.perf_counter() - began)
+            self.in_flight -= 1
+            telemetry: Telemetry = self.state.service.telemetry
+            telemetry.answered(method_of(scope), route_of(scope), status, time.perf_counter() - began)
+
+    def _refusal(self, scope: Any) -> Refusal | None:
+        """Why a request is not looked at, or None. Who watches over the server is answered however busy it is."""
+        service: Service = self.state.service
+        if len(scope.get("raw_path") or scope["path"]) + len(scope["query_string"]) > MAX_URL:
+            return Refusal(
+                414, f"the address is longer than {MAX_URL:,} bytes; POST /v1/recommend takes more"
+            )
+        if len(scope["headers"]) > MAX_HEADERS:
+            return Refusal(431, f"more than {MAX_HEADERS} headers")
+        if service.buckets is not None and (wait := service.buckets.wait(_client(scope, service))):
+            return Refusal(429, f"more than {service.buckets.rate:g} requests a second; wait and try again", wait)
+        if self.in_flight > service.settings.max_in_flight and scope["path"] not in FOR_WATCHERS:
+            return Refusal(503, "this server is busy with as many requests as it takes at once; try again", 1)
+        return None
 
 
 def create_app(settings: ServerSettings) -> Server:
@@ -204,7 +254,7 @@ def create_app(settings: ServerSettings) -> Server:
     api = Router(
         "/v1",
         route_handlers=[related, recommend, record_events, update_items, surfaces, reload],
-        guards=[_check_key],
+        guards=[_check_key] if service.needs_key else None,
         security=[{"key": []}] if service.needs_key else None,
     )
     return Server(
@@ -218,7 +268,7 @@ def create_app(settings: ServerSettings) -> Server:
             title="endcap",
             version=endcap.__version__,
             description="Recommendations of a shop, live.",
-            render_plugins=[RedocRenderPlugin()],
+            render_plugins=[JsonRenderPlugin(path=("/", "/openapi.json"))],  # the viewers load scripts from elsewhere
             use_handler_docstrings=True,
             components=Components(
                 security_schemes={"key": SecurityScheme(type="apiKey", name=KEY_HEADER, security_scheme_in="header")}
@@ -229,6 +279,7 @@ def create_app(settings: ServerSettings) -> Server:
 
 def from_environment() -> Server:
     """The application of one worker among several, which find their settings in the environment."""
+    shorten_pauses()
     return create_app(msgspec.json.decode(os.environ[SETTINGS_VARIABLE], type=ServerSettings))
 
 
@@ -267,12 +318,21 @@ def _service(request: Asked) -> Service:
     return service
 
 
-def _check_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+async def _check_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:  # not in a thread
     service: Service = connection.app.state.service
     if not service.admits(connection.headers.get(KEY_HEADER)):
         raise NotAuthorizedException(
             f"this needs the API key in the header {KEY_HEADER}", headers={"www-authenticate": "ApiKey"}
         )
+
+
+def _client(scope: Scope, service: Service) -> str:
+    """Whom a request counts for: the key that it carries, if that is one, else where it comes from."""
+    if service.needs_key:
+        sent = next((value for name, value in scope["headers"] if name == KEY_HEADER.encode()), None)
+        if sent is not None and (number := service.key_number(sent.decode("latin-1"))) is not None:
+            return f"key {number}"
+    return client_of(scope["client"])
 
 
 def _keep_item_whole(scope: Scope) -> None:

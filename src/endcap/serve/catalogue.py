@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
@@ -12,7 +13,7 @@ import pyarrow.compute as pc
 from msgspec import UnsetType
 from numpy.typing import NDArray
 
-from endcap.answers import Items
+from endcap.answers import NOTHING, Items
 from endcap.serve.events import ItemUpdate
 from endcap.serve.state import LiveState
 from endcap.shop import Vocabulary
@@ -21,7 +22,11 @@ UNKNOWN = -1
 EVERY_SURFACE = "*"
 TEXTS = ("category", "brand", "seller", "domain")
 
+MAX_LOGGED = 10_000  # numbers of changed items; who is further behind begins anew
+
 Mask = NDArray[np.bool_]
+Rows = slice | Items  # some items: all, or by number
+ALL = slice(None)
 T = TypeVar("T")
 
 
@@ -65,12 +70,15 @@ class Coded:
         code = self.codes[item]
         return None if code == UNKNOWN else self.names[code]
 
-    def holds(self, wanted: Sequence[str], *, below: bool) -> Mask:
-        """(n_items,): the name is one of those wanted; with `below`, or lies under one of them in a path a/b/c."""
-        prefixes = tuple(f"{name}/" for name in wanted) if below else ()
-        exact = set(wanted)
-        hits = [name in exact or (below and name.startswith(prefixes)) for name in self.names]
-        return np.array([*hits, False])[self.codes]  # code -1 finds the last entry
+    def holds(self, wanted: Sequence[str], rows: Rows, *, below: bool) -> Mask:
+        """For some items: the name is one of those wanted; with `below`, or lies under one of them in a path a/b/c."""
+        prefixes, exact, codes = tuple(f"{name}/" for name in wanted), set(wanted), self.codes[rows]
+        asked = range(len(self.names)) if isinstance(rows, slice) else set(codes.tolist()) - {UNKNOWN}
+        hits = np.zeros(len(self.names) + 1, bool)  # code -1 finds the last entry
+        for code in asked:
+            name = self.names[code]
+            hits[code] = name in exact or (below and name.startswith(prefixes))
+        return hits[codes]
 
     def put(self, item: int, name: str | None) -> None:
         """Lay a live name over an item's; None takes it back."""
@@ -110,6 +118,8 @@ class LiveCatalogue:
         self._never_together: dict[int, list[str]] = {}
         self._rivals: dict[int, set[int]] = {}
         self.version = 0
+        self._log: deque[tuple[int, Items]] = deque()  # (version, items that changed in it)
+        self._logged, self._log_begins = 0, 0
         self._lock = threading.Lock()
         self.boosted = False
 
@@ -191,12 +201,28 @@ class LiveCatalogue:
         if not changes:
             return
         with self._lock:
-            self._announce([update.item for update in changes if self.number(update.item) < 0])
+            announced = [update.item for update in changes if self.number(update.item) < 0]
+            self._announce(announced)
             for update in changes:
                 self._put(self.number(update.item), update)
             self._rivals = self._pairs()
             self.boosted = bool((self.boost != 1).any())
             self.version = max(version, self.version)
+            self._note(self.numbers(update.item for update in changes), begin=bool(announced))
+
+    def changed_since(self, version: int) -> Items | None:
+        """Numbers of the items that changed after a version; None if that is too long ago, or items joined since."""
+        if version < self._log_begins:
+            return None
+        return np.unique(np.concatenate([NOTHING, *(items for at, items in self._log if at > version)]))
+
+    def _note(self, items: list[int], *, begin: bool) -> None:
+        """Remember what this version changed; `begin` the log anew where all columns have grown."""
+        self._log.append((self.version, np.array(items, np.int32)))
+        self._logged += len(items)
+        while self._log and (begin or self._logged > MAX_LOGGED):
+            self._log_begins, forgotten = self._log.popleft()
+            self._logged -= len(forgotten)
 
     def unchanged(self) -> threading.Lock:
         """Held while several columns are read that have to fit each other."""

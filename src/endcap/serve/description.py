@@ -16,7 +16,12 @@ PROBLEM = "application/problem+json"
 REFUSALS = {
     400: ResponseSpec(Problem, False, "Wrong input", PROBLEM),
     401: ResponseSpec(Problem, False, "No key, or a wrong one", PROBLEM),
+    408: ResponseSpec(Problem, False, "The request did not arrive in time", PROBLEM),
     413: ResponseSpec(Problem, False, "The body is too large", PROBLEM),
+    414: ResponseSpec(Problem, False, "The address is too long", PROBLEM),
+    431: ResponseSpec(Problem, False, "Too many headers", PROBLEM),
+    429: ResponseSpec(Problem, False, "Too many requests; `retry-after` says when", PROBLEM),
+    503: ResponseSpec(Problem, False, "Not now; `retry-after` says when", PROBLEM),
 }
 
 QUESTIONS = {

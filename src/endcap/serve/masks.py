@@ -2,66 +2,106 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import numpy as np
 
-from endcap.serve.catalogue import LiveCatalogue, Mask
+from endcap.answers import Items
+from endcap.serve.catalogue import ALL, LiveCatalogue, Mask, Rows
 from endcap.serve.rules import Rules
 
-MAX_REMEMBERED = 64
+MAX_BYTES = 64_000_000  # of remembered masks, a byte an item
+MAX_REMEMBERED = 1000  # masks of a small shop
+LEAST_REMEMBERED = 16  # masks of a very large one
 
 
 class Masks:
-    """Masks of rules over a catalogue, remembered until the catalogue changes."""
+    """Masks of rules over a catalogue: those asked for last are remembered, and kept up with the catalogue's changes.
+
+    A mask that is handed out cannot be written, and stays the same array as long as it allows the same: what an index
+    works out for it is worked out once.
+    """
 
     def __init__(self, catalogue: LiveCatalogue) -> None:
         self._catalogue = catalogue
-        self._version = catalogue.version
-        self._remembered: dict[tuple[Rules, bool], Mask | None] = {}
+        self._remembered: OrderedDict[tuple[Rules, Rules], tuple[int, Mask | None]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._remembered)
 
     def allowed(self, surface: Rules, filters: Rules) -> Mask | None:
-        """What a surface's rules and a request's filters allow together, (n_items,); None allows all. Do not write."""
-        return _both(self._mask(surface, True), self._mask(filters, False))
+        """What a surface's rules and a request's filters allow together, (n_items,); None allows all."""
+        key = surface, filters
+        with self._catalogue.unchanged():
+            version = self._catalogue.version
+            then, mask = self._remembered.get(key, (-1, None))
+            if then != version:
+                changed = self._catalogue.changed_since(then)
+                mask = self._whole(key) if changed is None else self._brought_up(key, mask, changed)
+                self._remembered[key] = version, mask
+            self._remembered.move_to_end(key)
+            while len(self._remembered) > self._room():
+                self._remembered.popitem(last=False)
+        return mask
 
-    def _mask(self, rules: Rules, in_stock: bool) -> Mask | None:
-        if self._version != self._catalogue.version or len(self._remembered) >= MAX_REMEMBERED:
-            self._version, self._remembered = self._catalogue.version, {}
-        remembered, key = self._remembered, (rules, in_stock)
-        if key not in remembered:
-            with self._catalogue.unchanged():
-                remembered[key] = mask_of(rules, self._catalogue, in_stock=in_stock)
-        return remembered[key]
+    def _room(self) -> int:
+        return min(MAX_REMEMBERED, max(LEAST_REMEMBERED, MAX_BYTES // max(1, len(self._catalogue))))
+
+    def _whole(self, key: tuple[Rules, Rules]) -> Mask | None:
+        return _for_good(_of_both(*key, self._catalogue, ALL))
+
+    def _brought_up(self, key: tuple[Rules, Rules], mask: Mask | None, changed: Items) -> Mask | None:
+        """A mask after some items have changed; a new array only if that changes what it allows."""
+        now = _of_both(*key, self._catalogue, changed)
+        if mask is None:
+            return None if now is None or now.all() else self._whole(key)
+        if now is None:
+            now = np.ones(len(changed), bool)
+        if np.array_equal(mask[changed], now):
+            return mask
+        brought_up = mask.copy()
+        brought_up[changed] = now
+        return _for_good(brought_up)
 
 
-def mask_of(rules: Rules, catalogue: LiveCatalogue, *, in_stock: bool) -> Mask | None:
-    """The items that one set of rules allows, (n_items,), without what depends on the person; None allows all.
+def _for_good(mask: Mask | None) -> Mask | None:
+    if mask is not None:
+        mask.flags.writeable = False
+    return mask
+
+
+def _of_both(surface: Rules, filters: Rules, catalogue: LiveCatalogue, rows: Rows) -> Mask | None:
+    """What a surface's rules and a request's filters allow of some items; None allows all."""
+    return _all([*_conditions(surface, catalogue, rows, in_stock=True), *_conditions(filters, catalogue, rows)])
+
+
+def _conditions(rules: Rules, catalogue: LiveCatalogue, rows: Rows, *, in_stock: bool = False) -> list[Mask]:
+    """What one set of rules asks of some items, without what depends on the person.
 
     `in_stock` is what counts where the rules do not say.
     """
-    conditions = [*_flags(rules, catalogue, in_stock), *_names(rules, catalogue), *_ranges(rules, catalogue)]
+    conditions = [
+        *_flags(rules, catalogue, rows, in_stock),
+        *_names(rules, catalogue, rows),
+        *_ranges(rules, catalogue, rows),
+    ]
     if rules.items:
-        conditions.append(_marked(catalogue.numbers(rules.items), len(catalogue)))
+        conditions.append(_marked(catalogue.numbers(rules.items), len(catalogue))[rows])
     if rules.not_items:
-        conditions.append(~_marked(catalogue.numbers(rules.not_items), len(catalogue)))
-    return _all(conditions)
-
-
-def _both(a: Mask | None, b: Mask | None) -> Mask | None:
-    """What two masks allow together; None allows all."""
-    if a is None or b is None:
-        return b if a is None else a
-    return a & b
-
-
-def _flags(rules: Rules, catalogue: LiveCatalogue, in_stock: bool) -> list[Mask]:
-    conditions = []
-    if catalogue.suppressed.any():
-        conditions.append(~catalogue.suppressed)
-    if (in_stock if rules.in_stock is None else rules.in_stock) and not catalogue.in_stock.all():
-        conditions.append(catalogue.in_stock)
+        conditions.append(~_marked(catalogue.numbers(rules.not_items), len(catalogue))[rows])
     return conditions
 
 
-def _names(rules: Rules, catalogue: LiveCatalogue) -> list[Mask]:
+def _flags(rules: Rules, catalogue: LiveCatalogue, rows: Rows, in_stock: bool) -> list[Mask]:
+    conditions, suppressed, stocked = [], catalogue.suppressed[rows], catalogue.in_stock[rows]
+    if suppressed.any():
+        conditions.append(~suppressed)
+    if (in_stock if rules.in_stock is None else rules.in_stock) and not stocked.all():
+        conditions.append(stocked)
+    return conditions
+
+
+def _names(rules: Rules, catalogue: LiveCatalogue, rows: Rows) -> list[Mask]:
     columns = {
         "category": catalogue.category,
         "brand": catalogue.brand,
@@ -72,20 +112,20 @@ def _names(rules: Rules, catalogue: LiveCatalogue) -> list[Mask]:
     for name, column in columns.items():
         only, never = getattr(rules, name), getattr(rules, f"not_{name}")
         if only:
-            conditions.append(column.holds(only, below=name == "category"))
+            conditions.append(column.holds(only, rows, below=name == "category"))
         if never:
-            conditions.append(~column.holds(never, below=name == "category"))
+            conditions.append(~column.holds(never, rows, below=name == "category"))
     return conditions
 
 
-def _ranges(rules: Rules, catalogue: LiveCatalogue) -> list[Mask]:
+def _ranges(rules: Rules, catalogue: LiveCatalogue, rows: Rows) -> list[Mask]:
     conditions = []
     if rules.min_price is not None:
-        conditions.append(catalogue.price >= rules.min_price)
+        conditions.append(catalogue.price[rows] >= rules.min_price)
     if rules.max_price is not None:
-        conditions.append(catalogue.price <= rules.max_price)
+        conditions.append(catalogue.price[rows] <= rules.max_price)
     if rules.min_margin is not None:
-        conditions.append(catalogue.margin >= rules.min_margin)
+        conditions.append(catalogue.margin[rows] >= rules.min_margin)
     return conditions
 
 

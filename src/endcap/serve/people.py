@@ -41,6 +41,8 @@ def person(question: Question, serving: Serving, state: LiveState | None, now: i
     else:
         release = serving.release
         number = release.users.number(question.user)
+        if state is not None and 0 <= number < state.forgotten_below(question.user):
+            number = -1
         past, bought = release.history(number), frozenset(release.bought(number).tolist())
         tail = [] if state is None else state.recent(question.user)
     said = _said(question.actions, serving.release.interactions, now)

@@ -18,7 +18,9 @@ from uvicorn.supervisors import Multiprocess
 from endcap.errors import InputError
 from endcap.release import live
 from endcap.serve.app import SETTINGS_VARIABLE, create_app
-from endcap.serve.service import ServerSettings, read_key
+from endcap.serve.pauses import shorten_pauses
+from endcap.serve.protocol import HEAD_BYTES, BoundedProtocol
+from endcap.serve.service import ServerSettings, read_keys
 from endcap.serve.serving import Serving
 from endcap.serve.surfaces import read_surfaces
 from endcap.serve.telemetry import SHARED_FOLDER
@@ -45,7 +47,8 @@ def run(settings: ServerSettings, *, host: str, port: int, workers: int, announc
     listening = _listen(host, port)
     address = f"http://{_shown(host)}:{listening.getsockname()[1]}"
     if workers == 1:
-        _AnnouncingServer(_config(create_app(settings)), address, announce).run([listening])
+        shorten_pauses()
+        _AnnouncingServer(_config(create_app(settings), settings), address, announce).run([listening])
     else:
         _run_several(settings, listening, workers, address, announce)
 
@@ -64,19 +67,19 @@ def _run_several(
     settings: ServerSettings, listening: socket.socket, workers: int, address: str, announce: Announce
 ) -> None:
     """Check everything once, here, so that wrong input is told once; then let workers open it for themselves."""
-    read_key(settings.api_key_file)
+    read_keys(settings.api_key_file)
     surfaces = read_surfaces(None if settings.surfaces is None else Path(settings.surfaces))
     Serving.open(Path(settings.releases) / live(Path(settings.releases)), surfaces)
     with tempfile.TemporaryDirectory(prefix="endcap-metrics-") as figures:
         os.environ[SHARED_FOLDER] = figures
         os.environ[SETTINGS_VARIABLE] = msgspec.json.encode(settings).decode()
-        config = _config("endcap.serve.app:from_environment", workers=workers)
+        config = _config("endcap.serve.app:from_environment", settings, workers=workers)
         listening.listen(BACKLOG)  # who comes before the workers are up waits
         announce(address)
         Multiprocess(config, sockets=[listening]).run()
 
 
-def _config(app: object, workers: int = 1) -> uvicorn.Config:
+def _config(app: object, settings: ServerSettings, workers: int = 1) -> uvicorn.Config:
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
         factory=isinstance(app, str),
@@ -84,6 +87,11 @@ def _config(app: object, workers: int = 1) -> uvicorn.Config:
         log_level="warning",
         access_log=False,
         server_header=False,
+        http=BoundedProtocol,
+        ws="none",
+        h11_max_incomplete_event_size=HEAD_BYTES,
+        proxy_headers=settings.trusted_proxies is not None,
+        forwarded_allow_ips=settings.trusted_proxies,
         backlog=BACKLOG,
         timeout_graceful_shutdown=STOP_WITHIN_S,
         timeout_worker_healthcheck=WORKER_SILENT_S,

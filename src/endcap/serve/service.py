@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
+import logging
+import math
 import os
+import stat
 from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -16,6 +20,8 @@ from endcap.errors import InputError
 from endcap.release import live
 from endcap.serve.answerer import answer
 from endcap.serve.events import Event, ItemUpdate, event_problem, event_row, item_problem, now_us
+from endcap.serve.limits import Buckets
+from endcap.serve.logs import one_line
 from endcap.serve.problems import Flaw, Refused
 from endcap.serve.questions import Answer, Question
 from endcap.serve.state import LiveState
@@ -26,13 +32,20 @@ from endcap.shop import duration
 
 KEY_VARIABLE = "ENDCAP_API_KEY"
 
+log = logging.getLogger("endcap.serve")
+
 
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a server is set up.
 
     Attributes:
         releases: the folder that `publish` writes to; state: the live state's file; surfaces: a surfaces.toml;
-        api_key_file: holds the key that requests must carry; else the variable ENDCAP_API_KEY; else none is needed;
+        api_key_file: keys, one a line, of which requests must carry one; else the variable ENDCAP_API_KEY; else none
+            is needed;
+        rate: requests a second that one client may send, a client being a key or else an address; None: as many as
+            they like; burst: how many at once, twice the rate where it is not given; of each worker;
+        max_in_flight: requests that are answered at once, of each worker; more get a 503;
+        trusted_proxies: addresses, with commas, whose X-Forwarded-For is believed; None: nobody's;
         poll_s: how often a new release is looked for; stale_after: older training data make answers `stale`.
     """
 
@@ -40,6 +53,10 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     state: str = "state.db"
     surfaces: str | None = None
     api_key_file: str | None = None
+    rate: Annotated[float, Meta(gt=0, le=1e6)] | None = None
+    burst: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    max_in_flight: Annotated[int, Meta(ge=1, le=100_000)] = 512
+    trusted_proxies: str | None = None
     poll_s: Annotated[float, Meta(gt=0, le=3600)] = 1.0
     stale_after: str = "7d"
 
@@ -51,7 +68,8 @@ class Service:
         surfaces = read_surfaces(None if settings.surfaces is None else Path(settings.surfaces))
         self.settings, self.telemetry = settings, Telemetry()
         self.stale_after = duration(settings.stale_after)
-        self._key = read_key(settings.api_key_file)
+        self._keys = [_digest(key) for key in read_keys(settings.api_key_file)]
+        self.buckets = _buckets(settings)
         live(Path(settings.releases))  # before a state file is made where nothing can be served
         self.state = LiveState(settings.state)
         try:
@@ -69,13 +87,33 @@ class Service:
         self.switch.stop()
         self.state.close()
 
+    def reload(self) -> bool:
+        """Read the keys again and look for a new release, giving a refused one another chance; true if one went live.
+
+        Keys that cannot be read leave those that there are.
+        """
+        try:
+            self._keys = [_digest(key) for key in read_keys(self.settings.api_key_file)]
+        except InputError as error:
+            log.error("the keys stay as they were: %s", one_line(error))
+        return self.switch.check(again=True)
+
     def admits(self, key: str | None) -> bool:
         """Whether a request with this key may pass."""
-        return self._key is None or hmac.compare_digest((key or "").encode("utf-8", "replace"), self._key)
+        return not self._keys or self.key_number(key or "") is not None
+
+    def key_number(self, key: str) -> int | None:
+        """Which of the keys this is, None where it is none.
+
+        All are compared, digest with digest, so that the time tells neither length nor place of what is right.
+        """
+        sent = _digest(key.encode("utf-8", "replace"))
+        equal = [hmac.compare_digest(sent, known) for known in self._keys]
+        return equal.index(True) if any(equal) else None
 
     @property
     def needs_key(self) -> bool:
-        return self._key is not None
+        return bool(self._keys)
 
     def answer(self, question: Question) -> Answer:
         """Answer from the release that is live now."""
@@ -137,21 +175,42 @@ class Service:
         }
 
 
-def read_key(path: str | None) -> bytes | None:
-    """The API key from a file, else from the environment, else None.
+def read_keys(path: str | None) -> list[bytes]:
+    """The API keys from a file, one a line, else from the environment, else none.
 
     Raises:
         InputError: if the file cannot be read or holds no key.
     """
     if path is None:
-        return os.environ.get(KEY_VARIABLE, "").encode() or None
+        key = os.environ.get(KEY_VARIABLE, "").strip()
+        return [key.encode()] if key else []
     try:
-        key = Path(path).read_text(encoding="utf-8").strip()
+        text, mode = Path(path).read_text(encoding="utf-8"), Path(path).stat().st_mode
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--api-key-file {path}: {error}") from None
-    if not key:
+    keys = [line.strip().encode() for line in text.splitlines() if line.strip()]
+    if not keys:
         raise InputError(f"--api-key-file {path}: the file is empty; write the key into it")
-    return key.encode()
+    if mode & stat.S_IROTH:
+        log.warning("--api-key-file %s: everybody on this machine can read it; chmod 600 keeps it to you", path)
+    return keys
+
+
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()
+
+
+def _buckets(settings: ServerSettings) -> Buckets | None:
+    """What limits the rate of a client, None where nothing does.
+
+    Raises:
+        InputError: for a burst without a rate.
+    """
+    if settings.rate is None:
+        if settings.burst is not None:
+            raise InputError("--burst says how many requests may come at once above --rate; give --rate, too")
+        return None
+    return Buckets(settings.rate, settings.burst or math.ceil(2 * settings.rate))
 
 
 def _refuse_flawed(flaws: list[Flaw], n: int) -> None:

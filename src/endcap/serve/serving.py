@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Self
+
+import numpy as np
 
 from endcap import models
 from endcap.answers import Indexed, Request, Retriever
@@ -64,13 +67,23 @@ class Serving:
         return self.release.interactions.intents[0]
 
     def _warm(self) -> None:
-        """Ask each model about popular items, so that the first customer finds maps and vocabularies in memory."""
-        self.release.users.number("")
-        self.release.items.number("")
-        for item in self.release.popular(self.default_want)[:WARM_ITEMS].tolist():
-            for loaded in self.models.values():
-                if item < loaded.n_items:
-                    loaded.model.candidates(Request(k=10, item=item, want=self.default_want))
+        """Ask about popular items, so that the first customer finds maps, vocabularies and compiled loops in memory.
+
+        Each model is asked freely and under filters that leave half or a hundredth, which searches take differently.
+        """
+        release = self.release
+        release.users.number("")
+        release.items.number("")
+        for category in self.catalogue.category.names[:1] or [""]:  # reads the groups also where there are sellers only
+            release.popular(self.default_want, category=category)
+        asked = release.popular(self.default_want)[:WARM_ITEMS].tolist()
+        filters = [np.arange(len(release.items)) % among == 0 for among in (2, 100)]
+        for model, n_items in self.models.values():
+            known = [item for item in asked if item < n_items]
+            for item in known:
+                model.candidates(Request(k=10, item=item, want=self.default_want))
+            for item, allowed in itertools.product(known[:1], filters):
+                model.candidates(Request(k=10, item=item, want=self.default_want, allowed=allowed[:n_items]))
 
 
 def _load(release: Release, name: str) -> Loaded:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -14,7 +16,8 @@ from typing import Any, NamedTuple, Self
 import msgspec
 import pyarrow as pa
 
-from endcap.errors import EndcapError, InputError
+from endcap.artefact import lacks_room
+from endcap.errors import DamagedArtefact, DiskFull, EndcapError, InputError
 from endcap.serve.events import EVENT_COLUMNS, EventRow, ItemUpdate, now_us
 
 SCHEMA_VERSION = 1
@@ -28,6 +31,9 @@ CREATE INDEX IF NOT EXISTS events_by_user ON events (user, time);
 CREATE TABLE IF NOT EXISTS items (item TEXT PRIMARY KEY, version INTEGER NOT NULL, attributes TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS items_by_version ON items (version);
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS salts (name TEXT PRIMARY KEY, salt BLOB NOT NULL);
+INSERT INTO salts VALUES ('forgotten', randomblob(16)) ON CONFLICT (name) DO NOTHING;
+CREATE TABLE IF NOT EXISTS forgotten (person BLOB PRIMARY KEY, below INTEGER NOT NULL, time INTEGER NOT NULL);
 """
 COLUMN_TYPES = {
     "time": pa.timestamp("us", tz="UTC"),
@@ -42,10 +48,12 @@ ITEM_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("item", "title", "category", "brand", "seller", "domain")]
     + [("price", pa.float64()), ("margin", pa.float64()), ("in_stock", pa.bool_())]
 )
+SCRUB = ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)")
 TAIL = 200  # as many actions of one person as a release keeps
 KEEP_DRAINED_US = 14 * 86_400_000_000
 BUSY_TIMEOUT_S = 15.0
 MAX_JOBS_A_COMMIT = 256
+OF_THE_ROWS = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)  # errors that only one job has
 
 Job = Callable[[sqlite3.Connection], Any]
 _QUOTED = ", ".join(f'"{name}"' for name in EVENT_COLUMNS)
@@ -75,6 +83,7 @@ class LiveState:
         self._readers: list[sqlite3.Connection] = []
         self._jobs: queue.SimpleQueue[tuple[Job, Future[Any]] | None] = queue.SimpleQueue()
         writer = self._open()
+        self._salt: bytes = writer.execute("SELECT salt FROM salts WHERE name = 'forgotten'").fetchone()[0]
         self._thread = threading.Thread(target=self._write, args=(writer,), name="live-state", daemon=True)
         self._thread.start()
 
@@ -154,6 +163,58 @@ class LiveState:
         """How many events are held now."""
         return self._reader().execute("SELECT count(*) FROM events").fetchone()[0]
 
+    # -- people who are forgotten ----------------------------------------------------------------------------------
+
+    def forget(self, user: str, below: int) -> int:
+        """Delete what is recorded of a user, and answer as if they were unknown from now on.
+
+        Of the id only a salted hash is kept. What is recorded of the same id later is another person's.
+
+        Args:
+            below: numbers below this one, in any release, are of the past: how many users the shop has numbered.
+
+        Returns:
+            How many events are gone. `scrub` takes their bytes out of the file.
+        """
+
+        def job(connection: sqlite3.Connection) -> int:
+            connection.execute(
+                "INSERT INTO forgotten VALUES (?, ?, ?) ON CONFLICT (person) DO UPDATE"
+                " SET below = max(below, excluded.below), time = excluded.time",
+                (self._person(user), below, now_us()),
+            )
+            return connection.execute("DELETE FROM events WHERE user = ?", (user,)).rowcount
+
+        return self._submit(job).result()
+
+    def scrub(self) -> None:
+        """Rewrite the file and empty its log, so that nothing deleted is left in either. Writers wait meanwhile.
+
+        Deleting with `secure_delete` is not enough: SQLite leaves copies behind where it moves rows between pages.
+
+        Raises:
+            EndcapError: if the file stays busy; nothing is lost, and it can be done again.
+        """
+        try:
+            with closing(self._connect()) as connection:
+                answers = [connection.execute(statement).fetchone() for statement in SCRUB]
+        except sqlite3.Error as error:
+            raise EndcapError(f"{self.path}: what was deleted is still in the file ({error}); run this again") from None
+        if any(answer is not None and answer[0] for answer in answers):  # the checkpoint says that it was hindered
+            raise EndcapError(f"{self.path}: in use, and what was deleted still in its log; run this again")
+
+    def forgotten_below(self, user: str) -> int:
+        """A release's numbers below this one are not of this user, who was forgotten; 0 for everybody else."""
+        found = self._reader().execute("SELECT below FROM forgotten WHERE person = ?", (self._person(user),)).fetchone()
+        return found[0] if found else 0
+
+    def count_events_of(self, user: str) -> int:
+        """How many events of a user are held now."""
+        return self._reader().execute("SELECT count(*) FROM events WHERE user = ?", (user,)).fetchone()[0]
+
+    def _person(self, user: str) -> bytes:
+        return hashlib.blake2b(user.encode("utf-8", "surrogatepass"), salt=self._salt, digest_size=16).digest()
+
     # -- items -----------------------------------------------------------------------------------------------------
 
     def update_items(self, updates: Sequence[ItemUpdate]) -> Future[int]:
@@ -183,7 +244,10 @@ class LiveState:
             .execute("SELECT version, attributes FROM items WHERE version > ? ORDER BY version", (after,))
             .fetchall()
         )
-        return [_ITEM.decode(attributes) for _, attributes in rows], rows[-1][0] if rows else after
+        try:
+            return [_ITEM.decode(attributes) for _, attributes in rows], rows[-1][0] if rows else after
+        except msgspec.DecodeError as error:
+            raise DamagedArtefact(f"{self.path}: what it says of an item is damaged ({error})") from None
 
     def live_items(self) -> pa.Table:
         """Live attributes as an items table that `ingest` can read: catalogue columns, null where unknown."""
@@ -197,13 +261,20 @@ class LiveState:
         writer = None
         try:
             writer = self._connect()
+            self._check_whole(writer)
             self._check_version(writer)
             writer.executescript(SCHEMA)
-        except (sqlite3.Error, InputError) as error:
+        except (sqlite3.Error, EndcapError) as error:
             if writer is not None:
                 writer.close()
-            if isinstance(error, InputError):
+            if isinstance(error, EndcapError):
                 raise
+            if lacks_room(error):
+                raise DiskFull(f"{self.path}: the disk is full; make room and start again") from None
+            if "malformed" in str(error):
+                raise self._damaged(str(error)) from None
+            if "disk I/O" in str(error):
+                raise EndcapError(f"{self.path}: the disk fails, or is full ({error})") from None
             raise InputError(f"{self.path}: cannot be opened as a live state ({error}); give another --state") from None
         return writer
 
@@ -214,6 +285,23 @@ class LiveState:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")  # an acknowledged event survives a power cut
         return connection
+
+    def _check_whole(self, connection: sqlite3.Connection) -> None:
+        """Refuse a file whose tables and indexes do not hold together; what stands in a row SQLite cannot vouch for."""
+        try:
+            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:
+            found = str(error)
+        if found != "ok":
+            raise self._damaged(found)
+
+    def _damaged(self, why: str) -> DamagedArtefact:
+        return DamagedArtefact(
+            f"{self.path}: damaged ({' '.join(why.split())}); put it aside and start with a copy, or without: "
+            "what was drained is in the shop"
+        )
 
     def _check_version(self, connection: sqlite3.Connection) -> None:
         found = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -237,6 +325,7 @@ class LiveState:
         future: Future[Any] = Future()
         if not self._thread.is_alive():
             raise EndcapError(f"{self.path}: the live state is closed")
+        future.set_running_or_notify_cancel()  # who stops waiting must not be able to undo or upset a commit
         self._jobs.put((job, future))
         return future
 
@@ -259,7 +348,7 @@ class LiveState:
                 outcomes.append(_attempt(connection, job, future))
             connection.execute("COMMIT")
         except sqlite3.Error as error:
-            if connection.in_transaction:
+            with suppress(sqlite3.Error):  # where the disk failed, so may this; nothing is committed either way
                 connection.execute("ROLLBACK")
             failure = EndcapError(f"{self.path}: not written ({error})")
             outcomes = [lambda future=future: future.set_exception(failure) for _, future in jobs]  # type: ignore[misc]
@@ -272,9 +361,9 @@ def _attempt(connection: sqlite3.Connection, job: Job, future: Future[Any]) -> C
     connection.execute("SAVEPOINT job")
     try:
         result = job(connection)
-    except sqlite3.OperationalError:
-        raise  # the disk or the lock: it concerns the whole transaction
     except Exception as error:
+        if isinstance(error, sqlite3.Error) and not isinstance(error, OF_THE_ROWS):
+            raise  # the disk, the lock or the file: it concerns the whole transaction
         connection.execute("ROLLBACK TO job")
         failure = error
         return lambda: future.set_exception(failure)

@@ -47,6 +47,7 @@ class Switch:
     def check(self, *, again: bool = False) -> bool:
         """Serve what is live now; true if that changed. With `again`, a refused release gets another chance."""
         with self._opening:
+            self._let_go_of_removed()
             try:
                 name = release.live(self.to)
             except (EndcapError, OSError) as error:
@@ -76,6 +77,11 @@ class Switch:
                 self.check()
             except Exception:  # whatever it was, the watch goes on and the old release answers
                 log.exception("looking for a new release failed")
+
+    def _let_go_of_removed(self) -> None:
+        """A release that was removed, as when somebody in it is forgotten, must not stay in memory for a rollback."""
+        if self.previous is not None and not self.previous.release.folder.exists():
+            self.previous = None
 
     def _go_live(self, name: str) -> bool:
         try:

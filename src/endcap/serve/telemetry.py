@@ -36,6 +36,17 @@ class Telemetry:
             registry=registry, multiprocess_mode="max",
         )  # fmt: skip
 
+        self._of: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request; methods and routes must be those that there are, not what somebody sent."""
+        key = method, route, status
+        if key not in self._of:
+            self._of[key] = self.requests.labels(method, route, str(status)), self.seconds.labels(route)
+        counter, histogram = self._of[key]
+        counter.inc()
+        histogram.observe(seconds)
+
     def text(self) -> bytes:
         """All figures in Prometheus' text format; of all workers where they share a folder."""
         if SHARED_FOLDER not in os.environ:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from endcap.artefact import disk_full_named, working_folder
 from endcap.errors import InputError
 from endcap.progress import progress
 from endcap.shop.columns import EVENT_COLUMNS, ITEM_COLUMNS, names_of_interest
@@ -35,6 +35,7 @@ from endcap.shop.storage import (
     write_generation,
     write_parquet,
 )
+from endcap.shop.vocabulary import count_known
 
 ABOUT_THE_SHOP = ("users", "items", "interactions", "first_time", "last_time", "sessions")
 
@@ -56,7 +57,8 @@ def ingest(
         options: see `IngestOptions`.
 
     Raises:
-        InputError: for unreadable files, columns or options that do not fit, or more bad rows than `max_rejected`.
+        InputError: for unreadable files, columns or options that do not fit, or more bad rows than `max_rejected`;
+        DiskFull: if there is no room.
     """
     settings = make_options(**options)
     shop = Path(shop)
@@ -64,9 +66,9 @@ def ingest(
     item_sources = find_sources(items, settings.delimiter, names_of_interest(settings.item_columns, ITEM_COLUMNS))
     if not event_sources and not (item_sources and is_shop(shop)):
         raise InputError("nothing to ingest: name event files, or for a shop that exists an items file with --items")
-    with only_writer(shop), tempfile.TemporaryDirectory(prefix=STAGING, dir=shop) as staging:
+    with disk_full_named(shop), only_writer(shop), working_folder(shop, STAGING) as staging:
         old = current_generation(shop) if is_shop(shop) else None
-        intake = Intake(settings, old, Path(staging))
+        intake = Intake(settings, old, staging)
         try:
             new = _unknown(event_sources, old, intake.report)
             with progress("ingest", len(new) + len(item_sources) + 2, shown=show) as bar:
@@ -157,8 +159,8 @@ def _store(intake: Intake, shop: Path, events: Sequence[Source], items: Sequence
         n_events = write_parquet(folder / EVENTS, intake.events())
         earlier = read_parts(old.folder / REJECTED) if old else ()
         write_parquet(folder / REJECTED, itertools.chain(earlier, intake.rejected()), REJECTED_SCHEMA)
-        report.users, report.items = users.num_rows, catalogue.num_rows
-        manifest["counts"] = {"events": n_events, "users": report.users, "items": report.items}
+        report.users, report.items = count_known(users["user"]), catalogue.num_rows
+        manifest["counts"] = {"events": n_events, "users": users.num_rows, "items": report.items}
         manifest["about"] = {name: getattr(report, name) for name in ABOUT_THE_SHOP}
 
     write_generation(shop, manifest, fill)

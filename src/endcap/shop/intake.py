@@ -327,7 +327,7 @@ class Intake:
         whole = _union([_with_session_id(part) for part in parts])
         ordered = in_order(whole, duration(self.session_gap), logged="session_id" in optional)
         ordered = ordered.select("user", "item", "interaction", "time", "begins", *optional)
-        tally = _Tally(self.report, self.interactions)
+        tally = Tally(self.report, self.interactions)
         for batch in self._batches(ordered):
             if batch.num_rows:
                 yield tally.pass_on(batch)
@@ -398,7 +398,7 @@ class Intake:
         return self.con.create_table("described_items", described)
 
 
-class _Tally:
+class Tally:
     """Numbers sessions and counts events while they pass in order."""
 
     def __init__(self, report: IngestReport, interactions: Interactions) -> None:

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import fcntl
 import itertools
-import json
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -25,8 +23,18 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 import endcap
-from endcap.artefact import MANIFEST, new_artefact, read_manifest, sha256, verify, write_atomically
-from endcap.errors import DamagedArtefact, InputError
+from endcap.artefact import (
+    MANIFEST,
+    manifest_bytes,
+    new_artefact,
+    read_manifest,
+    remove_artefact,
+    sha256,
+    sweep,
+    verify,
+    write_atomically,
+)
+from endcap.errors import DamagedArtefact, EndcapError, InputError
 from endcap.shop.interactions import FURTHER_KINDS, Interactions
 from endcap.shop.shop import Events, Shop
 from endcap.shop.vocabulary import Vocabulary
@@ -36,8 +44,10 @@ EVENTS, USERS, ITEMS, REJECTED = "events.parquet", "users.parquet", "items.parqu
 DENSE = ("user", "item", "interaction", "time", "session")
 ON_DISK_ONLY = ("session_id", "event_id")  # needed to append, not to learn
 GENERATIONS_KEPT = 2
-STAGING = ".staging."  # prefix of the engine's working folders
+STAGING = "staging"  # name of the engine's working folder
 OURS = (".", "generation-")  # how names begin that may stand in a folder before it is a shop
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -79,17 +89,28 @@ def current_generation(shop: Path) -> Generation:
     Raises:
         InputError: if the folder holds no shop; DamagedArtefact: if a file is missing or was changed.
     """
-    pointer = read_manifest(shop, kind="shop")
+    return _read_current(shop, lambda generation: generation)
+
+
+def _read_current(shop: Path, read: Callable[[Generation], T]) -> T:
+    """What `read` makes of the current generation; begun anew if ingests have removed it meanwhile."""
+    while True:
+        pointer = read_manifest(shop, kind="shop")
+        try:
+            return read(_verified(shop, pointer))
+        except (EndcapError, OSError, pa.ArrowException):
+            if read_manifest(shop, kind="shop") == pointer:
+                raise
+
+
+def _verified(shop: Path, pointer: dict[str, Any]) -> Generation:
     if pointer.get("format") != FORMAT:
         raise InputError(
-            f"{shop}: written by another version of endcap (format {pointer.get('format')}); ingest it again"
+            f"{shop / MANIFEST}: written by another version of endcap (format {pointer.get('format')}); ingest it again"
         )
     folder = shop / str(pointer.get("generation"))
     if not (folder / MANIFEST).is_file():
-        newer = read_manifest(shop, kind="shop")
-        if newer != pointer:  # an ingest finished twice while we looked
-            return current_generation(shop)
-        raise DamagedArtefact(f"{folder}: missing; this shop is incomplete, ingest it again")
+        raise DamagedArtefact(f"{folder}: missing, though {shop / MANIFEST} names it; ingest the shop again")
     if sha256(folder / MANIFEST) != pointer.get("checksum"):
         raise DamagedArtefact(f"{folder / MANIFEST}: changed since it was written (checksum); ingest the shop again")
     manifest = read_manifest(folder, kind="shop-generation")
@@ -99,11 +120,14 @@ def current_generation(shop: Path) -> Generation:
 
 def read_shop(folder: Path) -> Shop:
     """See `Shop.open`."""
-    generation = current_generation(folder)
-    users, items = (pq.read_table(generation.folder / name) for name in (USERS, ITEMS))
-    names = [name for name in generation.column_names() if name not in ON_DISK_ONLY]
-    events = pq.read_table(generation.folder / EVENTS, columns=names)
-    return make_shop(events, users, items, generation.interactions, folder=folder)
+
+    def read(generation: Generation) -> Shop:
+        users, items = (pq.read_table(generation.folder / name) for name in (USERS, ITEMS))
+        names = [name for name in generation.column_names() if name not in ON_DISK_ONLY]
+        events = pq.read_table(generation.folder / EVENTS, columns=names)
+        return make_shop(events, users, items, generation.interactions, folder=folder)
+
+    return _read_current(folder, read)
 
 
 def read_rejected(folder: str | Path) -> pa.Table:
@@ -112,7 +136,7 @@ def read_rejected(folder: str | Path) -> pa.Table:
     Raises:
         InputError: if the folder holds no shop.
     """
-    return pq.read_table(current_generation(Path(folder)).folder / REJECTED)
+    return _read_current(Path(folder), lambda generation: pq.read_table(generation.folder / REJECTED))
 
 
 def make_shop(
@@ -140,9 +164,9 @@ def write_generation(shop: Path, manifest: dict[str, Any], fill: Callable[[Path]
     with new_artefact(shop / name, manifest) as building:
         fill(building)
     pointer = {"kind": "shop", "format": FORMAT, "generation": name, "checksum": sha256(shop / name / MANIFEST)}
-    write_atomically(shop / MANIFEST, json.dumps(pointer, indent=1, sort_keys=True) + "\n")
+    write_atomically(shop / MANIFEST, manifest_bytes(pointer).decode())
     for old in sorted(shop.glob("generation-*"))[:-GENERATIONS_KEPT]:
-        shutil.rmtree(old, ignore_errors=True)
+        remove_artefact(old)
 
 
 def write_parquet(path: Path, parts: Iterable[pa.Table], schema: pa.Schema | None = None) -> int:
@@ -205,11 +229,11 @@ def only_writer(shop: Path) -> Iterator[None]:
 
 def _clear(shop: Path) -> None:
     """Remove what an ingest that was killed has left."""
-    left = [*shop.glob(".*.building"), *shop.glob(f"{STAGING}*"), *shop.glob(".*.old")]
+    for name in (STAGING, "generation-*", MANIFEST):
+        sweep(shop, name)
     if not is_shop(shop):
-        left += shop.glob("generation-*")
-    for folder in left:
-        shutil.rmtree(folder, ignore_errors=True)
+        for generation in shop.glob("generation-*"):
+            remove_artefact(generation)
 
 
 def _missing_parents(folder: Path) -> list[Path]:

@@ -8,9 +8,21 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 UNKNOWN = -1
+FORGOTTEN = "\x1a"  # begins what stands in place of a forgotten id; no id that comes in may hold this character
+
+
+def tombstone(number: int) -> str:
+    """What stands in place of a forgotten id: the number stays taken, and no question or event can name it."""
+    return f"{FORGOTTEN}forgotten {number}"
+
+
+def count_known(ids: pa.Array | pa.ChunkedArray) -> int:
+    """How many ids are not tombstones."""
+    return len(ids) - (pc.sum(pc.starts_with(ids, FORGOTTEN)).as_py() or 0)
 
 
 class Vocabulary:

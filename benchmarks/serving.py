@@ -1,0 +1,398 @@
+"""The server under load: latencies, CPU a request, memory, and how much of the truth its index finds under filters.
+
+    python benchmarks/serving.py [--only related,recall] [--work DIR] [--minutes 30] [--json FILE] [--quick]
+
+A shop with planted clusters is published once (into DIR, which later runs use again) and served by `endcap serve` with
+one worker in a process of its own. Scenarios:
+
+    related     because somebody saw this: 80 % unfiltered, 20 % under filters that leave 1 %
+    recommend   from 50 actions in the question, and for known users with 50 events
+    mixed       both, and events, changes of items and a new release every few seconds
+    recall      the top 100 of the index against exact search, under filters that leave 100 % to 0.1 %
+    soak        the mixed load for many minutes: does memory grow?
+
+The server chooses its own port; nothing leaves this machine. The soak runs only where `--only` names it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from _load import CHECKED, CONNECTIONS, Ask, Check, Outcome, ServerProcess, Traffic, drive, wire
+from _planted_release import HISTORY, KINDS, SHARES, Planted, plant, releases_of
+from _report import Row, arguments, report, write_json
+from endcap import models
+from endcap.answers import Items, Scores, Searcher
+from endcap.index import Exact
+from endcap.index import recall as share_found
+from endcap.jobs.probe import Recorder, attach
+from endcap.release import Release, activate
+
+ITEMS, QUICK_ITEMS = 100_000, 10_000
+SECONDS, QUICK_SECONDS = 60.0, 10.0
+K, DIFFERENT = 10, 2000  # items a list; different requests of a kind
+SEED = 0
+P99_RELATED, P99_RECOMMEND, RECALL, GROWTH = 10.0, 15.0, 0.99, 0.05
+SWITCH_EVERY_S = 5.0
+SETTLED_S, SOAK_SETTLED_S = 5.0, 300.0
+SUPPRESSED = 20
+QUERIES = 200
+WANTED = "cart"
+ALLOWED_SHARES = (1.0, 0.1, 0.01, 0.001)
+NOTES = f"""Latencies count from the moment at which a request should have left (open loop, Poisson); at most
+{CONNECTIONS} requests are in flight, and one beyond counts as an error. One answer in {CHECKED} is read: {K} items, none
+twice, all within the filter, never a suppressed one. Nothing is warmed up but by the server itself."""
+
+
+Filter = tuple[dict[str, list[str]], NDArray[np.bool_]]  # as in a query, and the items that it leaves
+
+
+class Found(msgspec.Struct):
+    item: str
+
+
+class Listed(msgspec.Struct):
+    """What is checked of an answer."""
+
+    release: str
+    items: list[Found]
+
+
+class Setting(NamedTuple):
+    """What every scenario starts from."""
+
+    planted: Planted
+    folder: Path
+    releases: list[str]
+    seconds: float
+    command: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.planted.n_items:,} items"
+
+
+# -- requests ----------------------------------------------------------------------------------------------------------
+
+
+def holds(allowed: NDArray[np.bool_], never: Collection[int] = ()) -> Check:
+    """What is wrong with a list: its length, an item that comes twice, one that must not be there."""
+    decoder = msgspec.json.Decoder(Listed)
+
+    def check(body: bytes) -> str:
+        numbers = [int(found.item[1:]) for found in decoder.decode(body).items]
+        if len(set(numbers)) != K:
+            return f"{len(set(numbers))} different items instead of {K}"
+        return "" if allowed[numbers].all() and not set(numbers) & set(never) else "an item that must not be there"
+
+    return check
+
+
+def stored(body: bytes) -> str:
+    """What is wrong with the acknowledgement of one event or one change."""
+    answer = json.loads(body)
+    return "" if 1 in (answer.get("recorded"), answer.get("updated")) else f"not stored: {body!r}"
+
+
+def narrow_filters(planted: Planted) -> Iterator[Filter]:
+    """Filters that leave 1 %, with what they allow: each brand, and stretches of categories."""
+    for brand in range(int(planted.brand.max()) + 1):
+        yield {"brand": [f"b{brand}"]}, planted.brand == brand
+    for allowed in clustered(planted, 0.01):
+        yield {"category": [planted.path(category) for category in np.unique(planted.category[allowed])]}, allowed
+
+
+def clustered(planted: Planted, share: float, n: int = 100, seed: int = SEED) -> Iterator[NDArray[np.bool_]]:
+    """Whole categories drawn at random until at least this share of the items is in them."""
+    rng = np.random.default_rng([seed, 4])
+    sizes = np.bincount(planted.category)
+    for _ in range(n):
+        order = rng.permutation(len(sizes))
+        enough = np.searchsorted(np.cumsum(sizes[order]), share * planted.n_items) + 1
+        yield np.isin(planted.category, order[:enough])
+
+
+def related_asks(planted: Planted, hidden: Collection[int] = ()) -> tuple[list[Ask], list[Ask]]:
+    """Related items of popular ones: unfiltered, and under filters that leave 1 %."""
+    anything: Filter = ({}, np.ones(planted.n_items, bool))
+    filters = itertools.cycle(narrow_filters(planted))
+    items = _popular(planted, 2 * DIFFERENT)
+    return (
+        [_related(item, anything, hidden) for item in items[:DIFFERENT]],
+        [_related(item, next(filters), hidden) for item in items[DIFFERENT:]],
+    )
+
+
+def _related(item: int, chosen: Filter, hidden: Collection[int]) -> Ask:
+    filters, allowed = chosen
+    query = urlencode({"seen_as": "click", "want": "cart", "k": K, **filters}, doseq=True)
+    return Ask(wire("GET", f"/v1/items/i{item}/related?{query}"), holds(allowed, {item, *hidden}))
+
+
+def recommend_asks(planted: Planted, hidden: Collection[int] = ()) -> tuple[list[Ask], list[Ask]]:
+    """Lists from 50 actions in the question, and for known users, who all have 50 events."""
+    rng = np.random.default_rng([SEED, 6])
+    allowed = np.ones(planted.n_items, bool)
+    pasts = np.array(_popular(planted, DIFFERENT * HISTORY)).reshape(DIFFERENT, HISTORY)
+    users = rng.permutation(planted.n_users)[:DIFFERENT].tolist()
+    said = [[{"item": f"i{item}", "interaction": _some_kind(rng)} for item in past] for past in pasts.tolist()]
+    questions = [{"actions": actions, "k": K} for actions in said], [{"user": f"u{user}", "k": K} for user in users]
+    return tuple(  # type: ignore[return-value]
+        [Ask(wire("POST", "/v1/recommend", msgspec.json.encode(one)), holds(allowed, hidden)) for one in kind]
+        for kind in questions
+    )
+
+
+def event_asks(planted: Planted) -> list[Ask]:
+    """Single events of known users."""
+    rng = np.random.default_rng([SEED, 7])
+    users, items = rng.integers(0, planted.n_users, DIFFERENT).tolist(), _popular(planted, DIFFERENT)
+    events = (
+        {"user": f"u{user}", "item": f"i{item}", "interaction": _some_kind(rng)}
+        for user, item in zip(users, items, strict=True)
+    )
+    return [Ask(wire("POST", "/v1/events", msgspec.json.encode(event)), stored) for event in events]
+
+
+def update_asks(planted: Planted) -> list[Ask]:
+    """New prices and stocks of single items."""
+    rng = np.random.default_rng([SEED, 8])
+    changes = (
+        {"item": f"i{item}", "price": round(float(rng.lognormal(3, 1)), 2), "in_stock": bool(rng.random() < 0.9)}
+        for item in _popular(planted, DIFFERENT)
+    )
+    return [Ask(wire("PUT", "/v1/items", msgspec.json.encode(change)), stored) for change in changes]
+
+
+def _popular(planted: Planted, n: int) -> list[int]:
+    return np.random.default_rng([SEED, n]).choice(planted.n_items, n, p=planted.popularity).tolist()
+
+
+def _some_kind(rng: np.random.Generator) -> str:
+    return str(rng.choice(KINDS, p=SHARES))
+
+
+# -- scenarios ---------------------------------------------------------------------------------------------------------
+
+
+def related(setting: Setting) -> list[Row]:
+    wide, narrow = related_asks(setting.planted)
+    traffic = {"unfiltered": Traffic(160, wide), "filter leaves 1 %": Traffic(40, narrow)}
+    what = f"related, {setting.name}, 200 requests/s for {setting.seconds:g} s, 20 % under a filter that leaves 1 %"
+    return _load_rows(what, setting, _drive(setting, traffic), P99_RELATED, SETTLED_S)
+
+
+def recommend(setting: Setting) -> list[Row]:
+    rows = []
+    for kind, asks in zip(
+        ("50 actions in the question", "users with 50 events"), recommend_asks(setting.planted), strict=True
+    ):
+        what = f"recommend, {kind}, {setting.name}, 100 requests/s for {setting.seconds:g} s"
+        rows += _load_rows(what, setting, _drive(setting, {kind: Traffic(100, asks)}), P99_RECOMMEND, SETTLED_S)
+    return rows
+
+
+def mixed(setting: Setting) -> list[Row]:
+    what = f"mixed, {setting.name}, 145 requests/s for {setting.seconds:g} s, a new release every {SWITCH_EVERY_S:g} s"
+    return _load_rows(what, setting, _drive_mixed(setting), None, SETTLED_S)
+
+
+def soak(setting: Setting) -> list[Row]:
+    what = f"soak, {setting.name}, mixed load for {setting.seconds / 60:g} minutes"
+    return _load_rows(what, setting, _drive_mixed(setting), None, min(SOAK_SETTLED_S, setting.seconds / 3))
+
+
+def _drive(setting: Setting, traffic: Mapping[str, Traffic]) -> Outcome:
+    """A server of its own, with an empty live state."""
+    activate(setting.folder / "releases", setting.releases[0])
+    with (
+        tempfile.TemporaryDirectory(prefix="endcap-benchmark-") as state,
+        ServerProcess(setting.folder / "releases", Path(state) / "state.db") as server,
+    ):
+        return drive(server, traffic, setting.seconds, seed=SEED)
+
+
+def _drive_mixed(setting: Setting) -> Outcome:
+    """Everything at once; the most popular items are suppressed before, and must not be seen again."""
+    planted, to = setting.planted, setting.folder / "releases"
+    hidden = np.argsort(-planted.popularity)[:SUPPRESSED].tolist()
+    (wide, narrow), (said, known) = related_asks(planted, hidden), recommend_asks(planted, hidden)
+    traffic = {
+        "related": Traffic(64, wide),
+        "related, filtered": Traffic(16, narrow),
+        "recommend, actions": Traffic(20, said),
+        "recommend, users": Traffic(20, known),
+        "events": Traffic(20, event_asks(planted)),
+        "item updates": Traffic(5, update_asks(planted)),
+    }
+    activate(to, setting.releases[0])
+    others = itertools.cycle([*setting.releases[1:], setting.releases[0]])
+    with (
+        tempfile.TemporaryDirectory(prefix="endcap-benchmark-") as state,
+        ServerProcess(to, Path(state) / "state.db") as server,
+    ):
+        server.put("/v1/items", [{"item": f"i{item}", "suppressed": True} for item in hidden])
+        switching = {SWITCH_EVERY_S: lambda _: activate(to, next(others))}
+        return drive(server, traffic, setting.seconds, seed=SEED, every=switching)
+
+
+def _load_rows(what: str, setting: Setting, outcome: Outcome, p99: float | None, settled_s: float) -> list[Row]:
+    """The rows of one run."""
+    rows = [
+        Row(
+            what=f"{what}{'' if len(outcome.ms) == 1 else f': {kind}'}: p99, ms",
+            ours=round(outcome.percentile(kind, 99), 2),
+            reference=f"p50 {outcome.percentile(kind, 50):.2f}, max {outcome.percentile(kind, 100):.1f}, n={len(latencies)}",
+            target=None if p99 is None else f"<= {p99:g}",
+            met=None if p99 is None else outcome.percentile(kind, 99) <= p99,
+            command=setting.command,
+        )
+        for kind, latencies in outcome.ms.items()
+    ]
+    errors = sum(outcome.errors.values())
+    for what_failed, count in outcome.errors.most_common(10):
+        print(f"{count} x {what_failed}")
+    rows.append(
+        Row(
+            what=f"errors of {outcome.requests:,} requests",
+            ours=errors,
+            target="0",
+            met=errors == 0,
+            command=setting.command,
+        )
+    )
+    rows.append(
+        Row(
+            what="CPU-ms a request, server",
+            ours=round(outcome.cpu_ms, 3),
+            reference=f"generator: {outcome.own_cpu_s / outcome.seconds:.0%} of a core, "
+            f"p99 {np.percentile(outcome.late_ms, 99):.2f} ms late",
+            command=setting.command,
+        )
+    )
+    rows.append(_growth_row(outcome, settled_s, setting.command))
+    return rows
+
+
+def _growth_row(outcome: Outcome, settled_s: float, command: str) -> Row:
+    """How much memory grew once the server had settled: medians of the first and the last tenth after that."""
+    moment, resident, anonymous = np.array(outcome.memory).T
+    after = np.flatnonzero(moment >= settled_s)
+    tenth = max(1, len(after) // 10)
+    first, last = after[:tenth], after[-tenth:]
+    growth = {
+        name: float(np.median(held[last]) / np.median(held[first]) - 1)
+        for name, held in (("resident", resident), ("anonymous", anonymous))
+    }
+    return Row(
+        what=f"growth of memory after the first {settled_s:g} s: resident",
+        ours=f"{growth['resident']:+.1%}",
+        reference=f"without mapped files {growth['anonymous']:+.1%}; resident at the end {resident[-1] / 1e9:.2f} GB, "
+        f"without mapped files {anonymous[-1] / 1e9:.2f} GB",
+        target=f"<= {GROWTH:.0%}",
+        met=growth["resident"] <= GROWTH,
+        command=command,
+    )
+
+
+def _queries(planted: Planted, model_folder: Path) -> NDArray[np.float32]:
+    """(q, d): what a model asks its index for related items of popular ones."""
+    model = models.open(model_folder)
+    recorders = {name: Recorder(space) for name, space in model.spaces().items()}
+    attach(model, recorders)
+    items = np.unique(_popular(planted, DIFFERENT))[:QUERIES].astype(np.int32)
+    model.related_batch(items, KINDS.index("click"), KINDS.index(WANTED), 1)
+    return recorders[WANTED].queries()
+
+
+class Under(NamedTuple):
+    """Search under one filter."""
+
+    searcher: Searcher
+    allowed: NDArray[np.bool_] | None
+
+    def search(
+        self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None
+    ) -> tuple[Items, Scores]:
+        """See `answers.Searcher`."""
+        return self.searcher.search(queries, k, self.allowed)
+
+
+def recall(setting: Setting) -> list[Row]:
+    """Recall of what an item's related list is searched with."""
+    release = Release.open(setting.folder / "releases" / setting.releases[0])
+    (name, model_folder), *_ = release.model_folders.items()
+    index, space = release.searchers(name)[WANTED], models.open(model_folder).spaces()[WANTED]
+    queries = _queries(setting.planted, model_folder)
+    exact, planted, rng = Exact(space), setting.planted, np.random.default_rng([SEED, 9])
+    rows = []
+    for share in ALLOWED_SHARES:
+        masks: dict[str, NDArray[np.bool_] | None] = {"": None}
+        if share < 1:
+            masks = {" at random": rng.random(planted.n_items) < share, " by category": next(clustered(planted, share))}
+        for kind, mask in masks.items():
+            begun = time.perf_counter()
+            for query in queries:
+                index.search(query[None], 100, mask)
+            ms = 1000 * (time.perf_counter() - begun) / len(queries)
+            found = share_found(Under(index, mask), Under(exact, mask), queries, 100)
+            rows.append(
+                Row(
+                    what=f"recall of the top 100, {setting.name}, {share:.4g} of them allowed{kind}",
+                    ours=round(found, 4),
+                    reference=f"{ms:.2f} ms a search",
+                    target=f">= {RECALL}",
+                    met=found >= RECALL,
+                    command=setting.command,
+                )
+            )
+    return rows
+
+
+SCENARIOS: dict[str, Callable[[Setting], list[Row]]] = {
+    "related": related, "recommend": recommend, "mixed": mixed, "recall": recall, "soak": soak
+}  # fmt: skip
+ONLY_WHEN_ASKED = ("soak",)
+
+
+def main() -> None:
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--only", help=f"some of {','.join(SCENARIOS)} (default: all but the soak)")
+    parser.add_argument("--work", type=Path, help="folder that keeps the releases for the next run")
+    parser.add_argument("--minutes", type=float, default=30.0, help="length of the soak")
+    parser.add_argument("--items", type=int, help=f"size of the shop (default {ITEMS:,})")
+    given = parser.parse_args()
+    chosen = given.only.split(",") if given.only else [name for name in SCENARIOS if name not in ONLY_WHEN_ASKED]
+    if unknown := set(chosen) - set(SCENARIOS):
+        parser.error(f"no scenario {', '.join(sorted(unknown))}; there are {', '.join(SCENARIOS)}")
+    n_items = given.items or (QUICK_ITEMS if given.quick else ITEMS)
+    planted = plant(n_items, SEED)
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="endcap-benchmark-") as passing:
+        folder = (given.work or Path(passing)) / f"planted-{n_items}"
+        names = releases_of(planted, folder, SEED)
+        for name in chosen:
+            minutes = given.minutes if name == "soak" else SECONDS / 60
+            seconds = QUICK_SECONDS if given.quick else 60 * minutes
+            command = f"python benchmarks/serving.py --only {name}{f' --items {n_items}' if n_items != ITEMS else ''}"
+            found = SCENARIOS[name](Setting(planted, folder, names, seconds, command))
+            data = f"planted clusters, {n_items:,} items, {planted.n_users:,} users, seed {SEED}"
+            report(f"serving-{name}", data, found, quick=given.quick, notes="" if name == "recall" else NOTES)
+            rows += found
+    if given.json:
+        write_json(given.json, "serving", data, rows, quick=given.quick)
+
+
+if __name__ == "__main__":
+    main()
