@@ -83,9 +83,10 @@ class Outcome:
         """CPU-milliseconds that the server took for a request."""
         return 1000 * self.server_cpu_s / max(1, self.requests)
 
-    def percentile(self, kind: str, q: float) -> float:
-        """A percentile of a kind's latencies in milliseconds; a run without answers has none."""
-        return float(np.percentile(self.ms[kind], q)) if len(self.ms[kind]) else float("nan")
+    @property
+    def all_ms(self) -> NDArray[np.float64]:
+        """Latencies of all kinds."""
+        return np.concatenate(list(self.ms.values()))
 
 
 class ServerProcess:
@@ -115,6 +116,10 @@ class ServerProcess:
         urlopen(
             Request(f"http://{self.host}:{self.port}{path}", body, {"content-type": "application/json"}, method="PUT")
         )
+
+    def get(self, path: str) -> bytes:
+        """What is answered beside the load."""
+        return urlopen(f"http://{self.host}:{self.port}{path}").read()
 
     def cpu_s(self) -> float:
         """CPU-seconds so far, of all its threads."""
@@ -151,16 +156,21 @@ def drive(
     plan.sort(key=lambda planned: planned[0])
     # select() knows microseconds, where epoll rounds a wait up to whole milliseconds
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())) as runner:
-        return runner.run(_Generator(server, plan, seconds, every or {}).run())
+        return runner.run(_Generator(server, plan, list(traffic), seconds, every or {}).run())
 
 
 class _Generator:
     def __init__(
-        self, server: ServerProcess, plan: list[tuple[float, str, Ask]], seconds: float, every: Mapping[float, Tick]
+        self,
+        server: ServerProcess,
+        plan: list[tuple[float, str, Ask]],
+        kinds: list[str],
+        seconds: float,
+        every: Mapping[float, Tick],
     ) -> None:
         self.server, self.plan, self.seconds, self.every = server, plan, seconds, every
         self.free: deque[_Connection] = deque()
-        self.answered: dict[str, list[float]] = {kind: [] for kind in {kind for _, kind, _ in plan}}
+        self.answered: dict[str, list[float]] = {kind: [] for kind in kinds}
         self.errors: Counter[str] = Counter()
         self.in_flight = 0
 

@@ -240,6 +240,13 @@ def test_python_names_in_the_reference_exist() -> None:
         resolve_name(dotted)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_tests_that_a_page_names_exist(page: Path) -> None:
+    for file, test in re.findall(r"(tests/[\w/]+\.py)(?:::(\w+))?", page.read_text()):
+        assert (ROOT / file).is_file(), f"{name(page)} names {file}"
+        assert f"def {test}" in (ROOT / file).read_text(), f"{name(page)} names {file}::{test}"
+
+
 def test_settings_of_item_interaction_are_those_of_the_code() -> None:
     text = (ROOT / "docs" / "item-interaction.md").read_text()
     stated = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", text, re.MULTILINE))

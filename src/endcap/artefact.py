@@ -16,9 +16,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from endcap.errors import DamagedArtefact, DiskFull, EndcapError, InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MANIFEST = "manifest.json"
 UNFINISHED = ".building"  # how the names of hidden folders and files end that are being written, or removed
@@ -29,6 +32,12 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_ROOM_SAYS = re.compile(
     r"no space left|disk is full|file too large|quota exceeded|max_temp_directory_size|\d+ requested and \d+ written",
     re.IGNORECASE,
+)
+
+# What the system says of a path at which nothing can be written, whatever room there is
+IMPOSSIBLE = (
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
 )
 
 T = TypeVar("T")
@@ -43,12 +52,14 @@ def new_artefact(folder: Path, manifest: dict[str, Any]) -> Iterator[Path]:
     filled while writing.
 
     Raises:
-        DiskFull: if there is no room for it; the existing folder stays.
+        InputError: if something else than such a folder is there; DiskFull: if there is no room for it. What is there
+        stays.
     """
     folder = folder.resolve()
-    with disk_full_named(folder):
+    with disk_full_named(folder), impossible_named(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         _put_back(folder)
+        check_replaceable(folder, kind=manifest["kind"])
         with working_folder(folder.parent, folder.name) as building:
             building.chmod(0o755)
             yield building
@@ -71,7 +82,7 @@ def read_manifest(folder: Path, *, kind: str) -> dict[str, Any]:
         or not as it was written.
     """
     path = Path(folder) / MANIFEST
-    if not path.is_file():
+    if not os.path.isfile(path):  # no error for a name that no file can have
         raise InputError(f"{folder}: not a {kind} folder (it has no {MANIFEST})")
     try:
         written = path.read_bytes()
@@ -133,11 +144,8 @@ def read_verified(folder: Path, *, kind: str, read: Callable[[dict[str, Any]], T
 
 
 def _is_still(folder: Path, manifest: dict[str, Any]) -> bool:
-    """Whether a folder is the one that this manifest was read from, or none that could be read instead."""
-    try:
-        return read_manifest(folder, kind=manifest["kind"]) == manifest
-    except EndcapError:
-        return True
+    """Whether a folder is the one that this manifest was read from."""
+    return read_manifest(folder, kind=manifest["kind"]) == manifest
 
 
 def manifest_bytes(manifest: dict[str, Any]) -> bytes:
@@ -157,10 +165,11 @@ def exclusive(folder: Path, what: str) -> Iterator[None]:
     """Hold a folder for one writer, making it if need be. The lock goes with the process, however that ends.
 
     Raises:
-        EndcapError: if another process is at it.
+        InputError: if there can be no such folder; EndcapError: if another process is at it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
+    with impossible_named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -222,6 +231,24 @@ def sweep(parent: Path, name: str) -> None:
                 os.close(handle)
 
 
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an array as `np.save` does, and fail where the disk is full.
+
+    numpy does not look whether its last bytes have arrived, and the checksum would be that of half an array.
+
+    Raises:
+        OSError: if there is no room; ValueError: for an array of objects, which would need pickle.
+    """
+    import numpy as np
+
+    if array.dtype.hasobject:
+        raise ValueError(f"{path}: an array of objects cannot be stored")
+    array = np.asarray(array, order="C")
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(array.reshape(-1).view(np.uint8).data)
+
+
 def sha256(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
@@ -232,9 +259,9 @@ def write_atomically(path: Path, text: str) -> None:
     """Write a small text file so that a reader sees the old or the new one, whole.
 
     Raises:
-        DiskFull: if there is no room for it; the old one stays.
+        InputError: if there can be no such file; DiskFull: if there is no room for it. The old one stays.
     """
-    with disk_full_named(path):
+    with disk_full_named(path), impossible_named(path):
         sweep(path.parent, glob.escape(path.name))
         new, lock = _make_locked(lambda: _make_file(path))
         try:
@@ -267,6 +294,32 @@ def disk_full_named(where: Path) -> Iterator[None]:
                 "unchanged)"
             ) from None
         raise
+
+
+@contextmanager
+def impossible_named(where: Path) -> Iterator[None]:
+    """Say in one line that a path cannot be written to, and why.
+
+    Raises:
+        InputError: in place of the system's error; anything else passes.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in IMPOSSIBLE:
+            raise
+        raise InputError(f"{where}: cannot be written ({error.strerror}); name another place") from None
+
+
+def check_replaceable(folder: Path, *, kind: str) -> None:
+    """Look whether a folder of this kind may be written here: nothing is there, or an older one, sound or not.
+
+    Raises:
+        InputError: if something else is there.
+    """
+    if os.path.lexists(folder) and not (os.path.isdir(folder) and not os.listdir(folder)):
+        with suppress(DamagedArtefact):
+            read_manifest(folder, kind=kind)
 
 
 def lacks_room(error: BaseException | None) -> bool:

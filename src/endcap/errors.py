@@ -4,9 +4,16 @@ from __future__ import annotations
 
 
 class EndcapError(Exception):
-    """Something failed while working (exit code 1)."""
+    """Something failed while working (exit code 1).
+
+    The message is one line that any terminal can print, whatever text of somebody else it quotes.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        line = " ".join(part.strip() for part in message.splitlines())
+        super().__init__("".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line))
 
 
 class InputError(EndcapError):

@@ -44,16 +44,27 @@ def read_settings(config: Path | None, assignments: Sequence[str]) -> dict[str, 
     """
     values: dict[str, Any] = {}
     if config is not None:
-        try:
-            values.update(tomllib.loads(config.read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise InputError(f"--config {config}: {error}") from None
+        values.update(read_toml(config, f"--config {config}"))
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals:
             raise InputError(f"--set {assignment}: write it as key=value")
         values[key.strip()] = value.strip()
     return values
+
+
+def read_toml(path: Path, where: str) -> dict[str, Any]:
+    """The content of a TOML file.
+
+    Raises:
+        InputError: beginning with `where`, if it cannot be read or is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise InputError(f"{where}: nested too deeply") from None
+    except (OSError, ValueError) as error:  # tomllib's own, wrong UTF-8, and numbers of thousands of digits
+        raise InputError(f"{where}: {error}") from None
 
 
 def byte_count(amount: int | str) -> int:

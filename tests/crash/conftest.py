@@ -15,7 +15,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     folder: Path = tmp_path_factory.mktemp("crash")
     (folder / "bases").mkdir()
     (folder / "runs").mkdir()
-    zygote = Zygote(folder / "output")
+    zygote = Zygote()
     try:
         yield Lab(folder / "runs", zygote, Bases(folder / "bases", zygote))
     finally:

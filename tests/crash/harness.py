@@ -51,8 +51,7 @@ class Ended(NamedTuple):
 class Zygote:
     """See `crash.zygote`."""
 
-    def __init__(self, output: Path) -> None:
-        self.output = output
+    def __init__(self) -> None:
         environment = os.environ | {
             "PYTHONPATH": str(TESTS),
             "OPENBLAS_NUM_THREADS": "1",
@@ -78,7 +77,6 @@ class Zygote:
         task = {
             "folder": str(folder),
             "words": words.split() if isinstance(words, str) else words,
-            "output": str(self.output),
             **how,
         }
         answers: list[str] = []
@@ -91,7 +89,7 @@ class Zygote:
                 waiting.join(0.02)
         finally:
             waiting.join()
-        return Ended(**json.loads(answers[0]), said=self.output.read_text())
+        return Ended(**json.loads(answers[0]))
 
     def _answer(self) -> str:
         assert self.process.stdout is not None
@@ -238,6 +236,7 @@ class Bases:
 
     def _make(self, name: str) -> None:
         if name not in self._made:
+            shutil.rmtree(self.folder / name, ignore_errors=True)  # where the last try failed
             getattr(self, f"_make_{name}")(self.folder / name)
             self._made.add(name)
 

@@ -25,7 +25,7 @@ from .harness import JOBS, Ended, Job, Lab, check_seen, files_in, serving
 
 WRITERS = [name for name in JOBS if name not in ("prune", "activate", "rollback")]
 FEW = {("ingest-append", 32 << 10), ("train", 8 << 10), ("refresh", 128 << 10), ("drain", 600)}
-KEPT = re.compile(r"\.training/|state\.db-")  # a checkpoint to go on from; SQLite's own journal
+KEPT = re.compile(r"\.(training|tuning)/|state\.db-")  # what the same command goes on from; SQLite's own journal
 SIZE = 24 << 20
 BALLAST = "ballast"
 
@@ -58,7 +58,9 @@ def check_refused(ended: Ended, folder: Path) -> None:
     assert ended.code == 1, ended.said
     assert len(lines) == 1, ended.said
     assert re.search("the disk (is|fails, or is) full", lines[0])
-    assert str(folder) in lines[0] or any(name in lines[0] for name in ("shop", "models", "releases", "state.db"))
+    # libraries that write for themselves, as the compiler does into its cache, do not say where
+    places = (str(folder), "shop", "models", "releases", "state.db", "what was to be written")
+    assert any(place in lines[0] for place in places)
     assert "Traceback" not in ended.said
 
 

@@ -28,7 +28,7 @@ from endcap.shop.storage import read_rejected
 from .harness import Lab
 from .test_kills import SEED
 
-FEW, MANY = 25, 2_500  # positions of each file; in a smaller file every byte
+FEW, MANY = 25, 300  # positions of each file; in a smaller file every byte
 WHITESPACE = b" \t\r\n"
 
 Open = Callable[[Path], object]

@@ -118,12 +118,11 @@ def _command(words: list[str]) -> int:
     return 0
 
 
-def _child(task: dict[str, Any], report: int) -> None:
-    """Never returns."""
+def _child(task: dict[str, Any], report: int, saying: int) -> None:
+    """Never returns. What it says goes into a pipe, which holds 64 KB and knows no limit on files."""
     os.chdir(task["folder"])
-    output = os.open(task["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     nowhere = os.open(os.devnull, os.O_RDWR)
-    for source, target in ((nowhere, 0), (nowhere, 1), (output, 2)):
+    for source, target in ((nowhere, 0), (nowhere, 1), (saying, 2)):
         os.dup2(source, target)
     steps = Steps(os.path.realpath(task["folder"]), task.get("kill_at"))
     code = 70
@@ -144,12 +143,14 @@ def _child(task: dict[str, Any], report: int) -> None:
 def _run(task: dict[str, Any]) -> dict[str, Any]:
     """Fork, wait, and kill after `kill_after` seconds if it is still there."""
     reading, report = os.pipe()
+    hearing, saying = os.pipe()
     began = time.monotonic()
     child = os.fork()
     if child == 0:
         os.close(reading)
-        _child(task, report)
+        _child(task, report, saying)
     os.close(report)
+    os.close(saying)
     deadline = began + task.get("kill_after", 1e9)
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
@@ -161,7 +162,9 @@ def _run(task: dict[str, Any]) -> dict[str, Any]:
         time.sleep(0.001)
     seconds = time.monotonic() - began
     steps = os.read(reading, 100).decode()
+    said = os.read(hearing, 1 << 16).decode(errors="replace")
     os.close(reading)
+    os.close(hearing)
     killed = os.WIFSIGNALED(status)
     return {
         "killed": killed,
@@ -169,6 +172,7 @@ def _run(task: dict[str, Any]) -> dict[str, Any]:
         "signal": os.WTERMSIG(status) if killed else None,
         "steps": int(steps or 0),
         "seconds": seconds,
+        "said": said,
     }
 
 

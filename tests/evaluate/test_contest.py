@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import math
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from rich.console import Console
 
@@ -200,3 +202,27 @@ def test_evaluate_is_a_function_of_the_package_whatever_was_imported_before(spli
     from endcap import evaluate as from_the_top
 
     assert from_the_top(split, ["popularity"]).to_dict() == evaluate(split, ["popularity"]).to_dict()
+
+
+def test_memory_grows_with_the_log_and_not_with_people_times_items():
+    n_users, n_items = 4000, 6000
+    rng = np.random.default_rng(0)
+    users = np.repeat(np.arange(n_users), 4)
+    log = {
+        "user": [f"u{user}" for user in users],
+        "item": [f"i{item}" for item in rng.integers(0, n_items, len(users))],
+        "interaction": ["click", "click", "click", "cart"] * n_users,
+        "time": 1_700_000_000 + 60 * np.arange(len(users)),
+    }
+    shop = Shop.from_tables(pa.table(log))
+    train, test = shop.split_by_time(0.5)
+    model = fitted(train)
+    evaluate((train, test), {"compiled": model})
+    tracemalloc.start()
+    try:
+        for protocol in ("purchase-intent", "next-item"):
+            evaluate((train, test), {"popularity": model}, protocol=protocol)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < n_users * n_items  # a byte for each pair would already be too much

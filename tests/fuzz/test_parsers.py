@@ -29,7 +29,6 @@ from endcap.shop import Shop, duration
 from endcap.shop.columns import parse_pairs
 from endcap.shop.ingest import ingest
 from endcap.shop.options import make_options
-from endcap.shop.storage import read_rejected
 
 from .trying import DEPTHS, refusal, try_out
 
@@ -41,14 +40,49 @@ GOOD_JSON = b"".join(
     for n in range(6)
 )
 
-# -- files ---------------------------------------------------------------------------------------------------------------
+# -- files -------------------------------------------------------------------------------------------------------------
 
 PIECES = [
-    b'"', b'""', b"\n", b"\r\n", b"\r", b"\0", b"\xef\xbb\xbf", b"\xff\xfe", b"\x80", b"\xed\xa0\x80", b",", b";", b"\t",
-    b"\\", b"\\u0000", b"\\ud800", b"{", b"}", b"[" * 3000, b'{"a":' * 2000, b"null", b"NaN", b"1e999", b"-0", b"9" * 400,
-    b"x" * 70_000, b"user,item,interaction,time\n", b"u,i,click,1600000000\n", b'{"user":"u","item":1}', b"\x1f\x8b\x08",
-    b"PAR1", b"\x28\xb5\x2f\xfd", b"\x1a", "\u2028\u202e\u0000🛒".encode(), b" ", b"-", b"#", b"'", b"=cmd()",
-]  # fmt: skip
+    b'"',
+    b'""',
+    b"\n",
+    b"\r\n",
+    b"\r",
+    b"\0",
+    b"\xef\xbb\xbf",
+    b"\xff\xfe",
+    b"\x80",
+    b"\xed\xa0\x80",
+    b",",
+    b";",
+    b"\t",
+    b"\\",
+    b"\\u0000",
+    b"\\ud800",
+    b"{",
+    b"}",
+    b"[" * 3000,
+    b'{"a":' * 2000,
+    b"null",
+    b"NaN",
+    b"1e999",
+    b"-0",
+    b"9" * 400,
+    b"x" * 70_000,
+    b"user,item,interaction,time\n",
+    b"u,i,click,1600000000\n",
+    b'{"user":"u","item":1}',
+    b"\x1f\x8b\x08",
+    b"PAR1",
+    b"\x28\xb5\x2f\xfd",
+    b"\x1a",
+    "\u2028\u202e\u0000🛒".encode(),
+    b" ",
+    b"-",
+    b"#",
+    b"'",
+    b"=cmd()",
+]
 BLOBS = st.lists(st.sampled_from(PIECES) | st.binary(max_size=12), max_size=20).map(b"".join)
 
 
@@ -91,7 +125,7 @@ def odd_tables() -> st.SearchStrategy[bytes]:
             pa.array(["x" * 100_000, "b", "c"]),
             pa.array([1, 2, 3], pa.date32()),
             pa.array([-(2**62), 0, 2**62], pa.timestamp("us", "America/New_York")),
-        ]  # fmt: skip
+        ]
     )
     names = st.sampled_from(
         ["user", "item", "interaction", "time", "session", "price", "event_id", "order", "", "U", "é"]
@@ -113,7 +147,9 @@ FILES = st.one_of(
 OPTIONS = st.fixed_dictionaries(
     {},
     optional={
-        "columns": st.sampled_from(["a=user", "user=item,item=user", "user=-", "time=session", {"user": "user"}, "=,=", "x"]),
+        "columns": st.sampled_from(
+            ["a=user", "user=item,item=user", "user=-", "time=session", {"user": "user"}, "=,=", "x"]
+        ),
         "interactions": st.sampled_from(["click=cart", "click=-", "*=click", "cart=search", "click=click,click=cart"]),
         "delimiter": st.sampled_from([",", ";", "\t", '"', "xx", "\0", "é"]),
         "max_rejected": st.sampled_from([0, 0.5, 1, -1, float("nan"), 7]),
@@ -122,7 +158,7 @@ OPTIONS = st.fixed_dictionaries(
         "session_gap": st.sampled_from(["30m", "1s", "0s", "9999999999w", "soon"]),
         "earliest": st.sampled_from(["1990-01-01", "0001-01-01", "9999-12-31", "x"]),
     },
-)  # fmt: skip
+)
 
 
 def assert_taken_in_whole_or_refused(folder: Path, events: Path, options: dict[str, Any], before: int) -> None:
@@ -174,12 +210,35 @@ def test_a_path_of_anything(name: str, tmp_path: Path) -> None:
     assert refusal(lambda: Release.open(f"{tmp_path}/{name}")) is not None
 
 
-# -- settings, surfaces, mappings: TOML -----------------------------------------------------------------------------------
+# -- settings, surfaces, mappings: TOML --------------------------------------------------------------------------------
 
 WORDS = st.sampled_from(
-    ["sources", "rules", "k", "model", "budget", "fallback", "max_per_brand", "category", "surface", "options", "columns"]
-    + ["interactions", "items", "user", "time", "models", "gate", "hold_out", "every", "settings", "keep", "in_stock", "*"]
-)  # fmt: skip
+    [
+        "sources",
+        "rules",
+        "k",
+        "model",
+        "budget",
+        "fallback",
+        "max_per_brand",
+        "category",
+        "surface",
+        "options",
+        "columns",
+        "interactions",
+        "items",
+        "user",
+        "time",
+        "models",
+        "gate",
+        "hold_out",
+        "every",
+        "settings",
+        "keep",
+        "in_stock",
+        "*",
+    ]
+)
 SCALARS = st.one_of(
     st.sampled_from(
         [True, False, 0, -1, 1, 10**30, 1.5, float("nan"), float("inf"), "", "7d", "-", "click", "als", "x" * 999]
@@ -225,7 +284,7 @@ def test_a_toml_file_of_anything(depth: int, tmp_path: Path) -> None:
     try_out(check, TEXTS, examples=150 * depth)
 
 
-# -- short texts ----------------------------------------------------------------------------------------------------------
+# -- short texts -------------------------------------------------------------------------------------------------------
 
 PHRASES = st.one_of(
     st.text(max_size=12),
@@ -265,7 +324,7 @@ def test_a_text_of_anything(depth: int) -> None:
     try_out(check, PHRASES, PHRASES, examples=150 * depth)
 
 
-# -- manifests and the live state -----------------------------------------------------------------------------------------
+# -- manifests and the live state --------------------------------------------------------------------------------------
 
 ODD = st.sampled_from([None, True, 0, -1, 10**40, 1.5, "", "x", [], {}, [[]], {"a": {}}, "../..", "\ud800", [0] * 50])
 
@@ -289,7 +348,7 @@ def mutated(draw: st.DrawFn, manifest: dict[str, Any]) -> bytes:
         if draw(st.booleans()) and isinstance(target, dict):
             del target[last]
         else:
-            target[last] = draw(ODD)
+            target[last] = copy.deepcopy(draw(ODD))
     text = json.dumps(changed, indent=1, sort_keys=True)
     return (text + "\n").encode() if draw(st.booleans()) else draw(spoilt(text.encode()))
 
@@ -311,12 +370,13 @@ def test_a_manifest_of_anything_is_refused(depth: int, tmp_path: Path) -> None:
         path = folder / MANIFEST
         original = path.read_bytes()
 
-        def check(content: bytes, path: Path = path, original: bytes = original, opens: Any = opens) -> None:
+        def check(content: bytes, path: Path, original: bytes, opens: Any) -> None:
             path.write_bytes(content)
             refused = refusal(lambda: opens(path.parent))
             assert (refused is None) == (content == original)
 
-        try_out(check, BLOBS | mutated(json.loads(original)), examples=40 * depth)
+        fixed = (st.just(one) for one in (path, original, opens))
+        try_out(check, BLOBS | mutated(json.loads(original)), *fixed, examples=40 * depth)
         path.write_bytes(original)
         opens(folder)
 
@@ -330,7 +390,7 @@ def test_a_live_state_of_anything(depth: int, tmp_path: Path) -> None:
 
     def check(content: bytes) -> None:
         for left in tmp_path.glob("state.db*"):
-            left.unlink()
+            left.unlink(missing_ok=True)
         (tmp_path / "state.db").write_bytes(content)
 
         def use() -> None:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from endcap.answers import History, Items, Request, Scores
+from endcap.index.top import padded
 from endcap.models.base import Model, Origin
 from endcap.shop import Interactions, Vocabulary
 
@@ -44,9 +45,11 @@ class Listed(Model):
         self, items: Items, seen_as: int, want: int, k: int, allowed: np.ndarray | None = None
     ) -> tuple[Items, Scores]:
         self.asked_for.append(k)
-        (item,) = items.tolist()
-        found = np.array([self.ranked(item)[:k]], np.int32)
-        return found, self.scores[item, found]
+        found, scores = padded(len(items), k)
+        for row, item in enumerate(items.tolist()):
+            ranked = self.ranked(item)[:k]
+            found[row, : len(ranked)], scores[row, : len(ranked)] = ranked, self.scores[item, ranked]
+        return found, scores
 
     def _restore(self, arrays: Mapping[str, Any], learned: Mapping[str, Any]) -> None:
         raise NotImplementedError
@@ -91,7 +94,7 @@ def _few_an_action() -> Iterator[None]:
 def test_a_union_is_what_the_rule_says_however_short_its_lists(question):
     model, actions, basket, k = question
     past = np.array(actions[::-1], np.int32)  # a history has the oldest first
-    history = History(past, np.zeros(len(past), np.int8), np.arange(len(past)))
+    history = History(past, (past % 2).astype(np.int8), np.arange(len(past)))
     found = model.candidates(Request(k=k, history=history))
     assert found.items.tolist() == plainly(model, actions, basket, k)
     longest = max(k, model.PER_ACTION)

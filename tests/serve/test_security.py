@@ -160,6 +160,23 @@ def test_several_keys_pass_so_that_they_can_be_changed_one_after_the_other(two_k
             problem_of(client.get("/v1/surfaces", headers={"x-api-key": key}), 401)
 
 
+def test_keys_are_read_again_without_a_restart(two_keys: ServerSettings, caplog: pytest.LogCaptureFixture) -> None:
+    file = Path(str(two_keys.api_key_file))
+    with TestClient(create_app(two_keys)) as client:
+
+        def ask(key: str, path: str = "/v1/surfaces") -> int:
+            return client.request("POST" if "reload" in path else "GET", path, headers={"x-api-key": key}).status_code
+
+        file.write_text("new-key-77ab\nnewest-key-0e21\n")
+        assert (ask("old-key-5d1c"), ask("newest-key-0e21")) == (200, 401)
+        assert ask("new-key-77ab", "/v1/admin/reload") == 200
+        assert (ask("old-key-5d1c"), ask("newest-key-0e21")) == (401, 200)
+        file.write_text("")
+        assert ask("new-key-77ab", "/v1/admin/reload") == 200
+        assert (ask("new-key-77ab"), ask("")) == (200, 401), "an empty file lets nobody in and locks nobody out"
+        assert "the keys stay as they were" in caplog.text
+
+
 def test_the_comparison_tells_neither_length_nor_place(two_keys: ServerSettings, monkeypatch) -> None:
     """Whatever is sent: as many comparisons as there are keys, each of digests of one length, in constant time."""
     service = Service(two_keys)
@@ -319,7 +336,7 @@ def problem_said(answer: bytes) -> dict[str, Any]:
 
 
 def test_a_request_that_trickles_in_is_cut_off(settings: ServerSettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "READ_WITHIN_S", 0.2)
+    monkeypatch.setattr(protocol, "READ_WITHIN_S", 0.5)
     with listening(settings) as address:
         head = b"POST /v1/recommend HTTP/1.1\r\nhost: x\r\n"
         assert problem_said(said_to(address, head))["status"] == 408
@@ -335,12 +352,12 @@ def test_a_request_that_trickles_in_is_cut_off(settings: ServerSettings, monkeyp
 def test_a_connection_that_waits_for_its_next_question_is_not_answered_without_one(
     settings: ServerSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "READ_WITHIN_S", 0.2)
+    monkeypatch.setattr(protocol, "READ_WITHIN_S", 0.5)
     with listening(settings) as address:
         ask = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
         last = ask.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
-        for asked in ([ask, last], [ask + last], [ask, last[:9], last[9:]]):
-            answer = said_to(address, *asked, pause=0.15)
+        for pause, asked in ((0.8, [ask, last]), (0.0, [ask + last]), (0.02, [ask, last[:9], last[9:]])):
+            answer = said_to(address, *asked, pause=pause)
             assert answer.count(b"HTTP/1.1 200") == answer.count(b"HTTP/1.1") == 2
 
 
@@ -403,6 +420,7 @@ def misbehave(address: tuple[str, int]) -> None:
 
     send("GET", "/v1/items/item-7f3a/related?user=user-7f3a")
     send("GET", "/v1/items/item-7f3a%0aERROR%20forged/related?user=user-7f3a%0a")
+    send("GET", "/v1/items/item-7f3a%0dERROR%20forged/related?surface=fails")
     send("GET", "/path-7f3a/%0a%0dERROR")
     send("DELETE", "/v1/items/item-7f3a/related")
     send("PATH-7f3a", "/v1/items")
@@ -441,11 +459,20 @@ def test_no_log_line_holds_what_people_send(
             raise EndcapError("the disk\nis full")
         return real(self, events)
 
+    answer = Service.answer
+
+    def failing_on_a_surface(self: Service, question: Any) -> Any:
+        if question.surface == "fails":
+            raise EndcapError("no answer") from RuntimeError(f"no answer to {question}")
+        return answer(self, question)
+
     monkeypatch.setattr(Service, "record", failing_sometimes)
+    monkeypatch.setattr(Service, "answer", failing_on_a_surface)
     with caplog.at_level(logging.INFO), listening(settings) as address:
         misbehave(address)
     shown = capfd.readouterr()
     written = caplog.text + shown.out + shown.err
+    assert "GET /v1/items/{item}/related: no answer" in re.sub(r"\{item:str\}", "{item}", written)
     for expected in ("model co-occurrence of release", "POST /v1/events failed: RuntimeError at", "the disk is full"):
         assert expected in written
     assert "Invalid HTTP request" in written
@@ -543,3 +570,16 @@ def test_a_release_that_was_removed_answers_until_the_switch_and_is_let_go_of_th
         assert switch.previous is None
     with pytest.raises(InputError, match="is live"):
         remove(releases, [second])
+
+
+def test_the_threat_model_names_tests_that_exist() -> None:
+    root = Path(__file__).parents[2]
+    text = (root / "docs" / "security.md").read_text(encoding="utf-8")
+    files = dict(re.findall(r"`([A-Z])`(?: is)?\s+\[(tests/\S+?)\]", text))
+    table = "\n".join(line for line in text.splitlines() if line.startswith("|"))
+    found = re.findall(r"`([A-Z])` ([a-z_0-9]+(?:, [a-z_0-9]+)*)", table)
+    named = [(letter, name) for letter, names in found for name in names.split(", ")]
+    assert len(files) == 3
+    assert len(named) > 20
+    for letter, name in named:
+        assert f"def test_{name}(" in (root / files[letter]).read_text(encoding="utf-8"), (letter, name)

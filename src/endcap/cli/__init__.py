@@ -33,3 +33,12 @@ def main() -> None:
     except EndcapError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
+    except OSError as error:  # a path that nothing can be read from or written to
+        from endcap.artefact import lacks_room
+
+        if lacks_room(error):
+            where = error.filename or "what was to be written"
+            print(f"error: {EndcapError(f'{where}: the disk is full; make room and run this again')}", file=sys.stderr)
+            raise SystemExit(1) from None
+        print(f"error: {EndcapError(f'{error.filename}: {error.strerror}')}", file=sys.stderr)
+        raise SystemExit(2 if error.filename else 1) from None

@@ -75,6 +75,7 @@ def train(
     import time
 
     from endcap import models
+    from endcap.artefact import check_replaceable
     from endcap.settings import read_settings
     from endcap.shop import Shop
 
@@ -83,6 +84,7 @@ def train(
     budget_s = None if tune is None else _seconds(tune, "--tune")
     if out.exists() and not (out / "manifest.json").is_file():
         raise InputError(f"--out {out}: there is something that is no model folder; name another one")
+    check_replaceable(out, kind="model")
     view = Shop.open(shop)
     if until is not None:
         view = view.until(_moment(until, "--until"))

@@ -222,24 +222,18 @@ def tune(
             tried = propose(searched, start, journal.trials, seed) if journal.trials else {}
             if tried is None:
                 break
-            begun, found, failure = clock(), None, ""
-            try:
-                model = models.create(system, {**given, **tried})
-                model.fit(judge.before, seed=seed, threads=threads, checkpoint=checkpoint)
-                found = judge.found(model, threads=threads)
-            except FAILURES as error:
-                if not journal.trials or isinstance(error, DiskFull):
-                    raise
-                failure = str(error) or type(error).__name__
+            begun = clock()
+            how = {"seed": seed, "threads": threads, "checkpoint": checkpoint}
+            found, failure = judge.try_out(system, {**given, **tried}, how, must_work=not journal.trials)
             seconds = round(clock() - begun, 3)
             journal.add(
                 Trial(
                     number=len(journal.trials),
                     settings=tried,
-                    value=None if found is None else judge.value(found),
+                    value=None if failure else judge.value(found),
                     seconds=seconds,
                     failure=failure,
-                    found="" if found is None else "".join(map(str, found)),
+                    found="".join(map(str, found)),
                 )
             )
             Checkpoint(checkpoint, {}).remove()
@@ -318,6 +312,22 @@ class Judge:
         self.objective = f"mean purchase intent {name} at {', '.join(map(str, self.lengths))}"
         self.span = after.span_text()
         self.people = events.user[self.cases.target_row]
+
+    def try_out(
+        self, system: str, settings: Mapping[str, Any], how: Mapping[str, Any], *, must_work: bool
+    ) -> tuple[NDArray[np.int8], str]:
+        """What a system with these settings finds; nothing where they cannot be trained, and the reason.
+
+        Args:
+            how: arguments of `Model.fit`; must_work: raise the cause instead.
+        """
+        try:
+            model = models.create(system, settings).fit(self.before, **how)
+            return self.found(model, threads=how["threads"]), ""
+        except FAILURES as error:
+            if must_work or isinstance(error, DiskFull):
+                raise
+            return np.empty(0, np.int8), str(error) or type(error).__name__
 
     def found(self, model: RelatesItems, *, threads: int) -> NDArray[np.int8]:
         """For each target, (targets,), how many of the lengths of lists hold it."""

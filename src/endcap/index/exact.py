@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from endcap.answers import Items, Scores, Space
+from endcap.artefact import save_array
 from endcap.index.filters import Filtered, Filters
 from endcap.index.top import exact_top
 
@@ -52,8 +53,8 @@ class Exact:
     def save(self, folder: Path) -> None:
         """Write the index into a folder, which is made."""
         folder.mkdir(parents=True, exist_ok=True)
-        np.save(folder / "items.npy", self.items, allow_pickle=False)
-        np.save(folder / "vectors.npy", self.vectors, allow_pickle=False)
+        save_array(folder / "items.npy", self.items)
+        save_array(folder / "vectors.npy", self.vectors)
         (folder / META).write_text(json.dumps({"kind": self.kind, "longest": self.longest}), encoding="utf-8")
 
     @classmethod

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from endcap.answers import Items, Scores, Space
+from endcap.artefact import save_array
 from endcap.index.exact import META, Exact, longest_norm, mapped
 from endcap.index.filters import Filtered, Filters
 from endcap.index.top import padded
@@ -104,8 +105,9 @@ class Hnsw:
     def save(self, folder: Path) -> None:
         """Write the index into a folder, which is made."""
         folder.mkdir(parents=True, exist_ok=True)
-        np.save(folder / "items.npy", self.items, allow_pickle=False)
-        faiss.write_index(self.graph, str(folder / GRAPH))
+        save_array(folder / "items.npy", self.items)
+        with (folder / GRAPH).open("wb") as file:  # faiss itself does not look whether its last bytes were written
+            faiss.write_index(self.graph, faiss.PyCallbackIOWriter(file.write))
         meta = {"kind": self.kind, "longest": self._exact.longest}
         (folder / META).write_text(json.dumps(meta), encoding="utf-8")
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import endcap
 from endcap.answers import NOTHING, Candidates, Evidence, Items, Reason, Request, Scores
-from endcap.artefact import new_artefact
+from endcap.artefact import new_artefact, save_array
 from endcap.errors import InputError
 from endcap.index import mapped
 from endcap.models.checkpoint import Checkpoint
@@ -127,7 +127,7 @@ class Model:
         with new_artefact(Path(folder), manifest) as building:
             pq.write_table(pa.table({"item": self._trained().items.ids}), building / "items.parquet")
             for name, array in self._arrays().items():
-                np.save(building / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
+                save_array(building / f"{name}.npy", array)
         self.checkpoint.remove()
 
     @classmethod
@@ -193,7 +193,7 @@ class Model:
         """Because of the item asked about, else of what lies in the basket, else of the last actions."""
         actions = self._actions(request)
         want = self._want(request)
-        lists = [self._related_row(item, seen_as, want, request) for item, seen_as in actions]
+        lists = self._related_rows(actions, want, request)
         return unite(lists, actions, want, self.system, request)
 
     def explain(self, request: Request, item: int) -> list[Reason]:
@@ -256,8 +256,8 @@ class Model:
     def _want(self, request: Request) -> int:
         return self._trained().intent if request.want is None else request.want
 
-    def _related_row(self, item: int, seen_as: int, want: int, request: Request) -> tuple[Items, Scores]:
-        """The list of one action, as long as `unite` can need it.
+    def _related_rows(self, actions: list[tuple[int, int]], want: int, request: Request) -> list[tuple[Items, Scores]]:
+        """The lists of some actions, as long as `unite` can need them.
 
         Whatever stands in a list before an item, stands before it in the union, too, which leaves out nothing but what
         was asked about. So an item that is among the first k of the union is among the first k and those left out of
@@ -267,9 +267,13 @@ class Model:
         if budget > self.PER_ACTION and request.item is None:
             budget = 2 * max(self.PER_ACTION, request.k)
         budget = min(budget, len(self._trained().items))
-        items, scores = self.related_batch(np.array([item], np.int32), seen_as, want, budget, request.allowed)
-        found = items[0] >= 0
-        return items[0][found], scores[0][found]
+        lists: dict[tuple[int, int], tuple[Items, Scores]] = {}
+        for kind in dict.fromkeys(seen_as for _, seen_as in actions):  # actions of one kind together: one search
+            asked = np.array([item for item, seen_as in actions if seen_as == kind], np.int32)
+            found = self.related_batch(asked, kind, want, budget, request.allowed)
+            for item, items, scores in zip(asked.tolist(), *found, strict=True):
+                lists[item, kind] = items[items >= 0], scores[items >= 0]
+        return [lists[action] for action in actions]
 
 
 def unite(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from endcap.artefact import new_artefact, read_manifest, verify
+from endcap.artefact import new_artefact, read_manifest, save_array, verify
 from endcap.errors import EndcapError
 
 SAVE_EVERY_S = 30.0
@@ -57,7 +57,7 @@ class Checkpoint:
             return
         with new_artefact(self.folder, {"kind": "checkpoint", "key": self.key, "step": step}) as building:
             for name, array in arrays.items():
-                np.save(building / f"{name}.npy", array, allow_pickle=False)
+                save_array(building / f"{name}.npy", array)
         self.saved_at = time.monotonic()
 
     def remove(self) -> None:

@@ -461,7 +461,7 @@ class ItemInteraction(Model):
         item had a vector for another interaction only, and `/seller`, `/category` or `/popularity` below that.
         """
         actions, want = self._actions(request), self._want(request)
-        lists = [self._related_row(item, seen_as, want, request) for item, seen_as in actions]
+        lists = self._related_rows(actions, want, request)
         answer = unite(lists, actions, want, self.system, request)
         for fallback in (self._by_other_interaction, self._by_seller, self._by_category, self._by_popularity):
             if len(answer) >= request.k:
@@ -477,7 +477,7 @@ class ItemInteraction(Model):
                 continue
             others = sorted(set(range(self._n_kinds)) - {seen_as}, key=lambda kind: (abs(kind - seen_as), kind))
             for other in others:
-                near = self._related_row(item, other, want, request)
+                (near,) = self._related_rows([(item, other)], want, request)
                 if len(near[0]):
                     name = f"{self.system}/{self._trained().interactions.names[other]}"
                     answer = extend(answer, unite([near], [(item, other)], want, name, request), request)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 import endcap
 from endcap.answers import Space
-from endcap.artefact import new_artefact, read_manifest
+from endcap.artefact import new_artefact, read_manifest, save_array
 from endcap.errors import InputError
 from endcap.index import Exact, Kind, build, recall
 from endcap.release.contents import bought, group_items, histories, popular_order
@@ -137,7 +137,7 @@ def _write_shop(folder: Path, shop: Shop) -> None:
 
 
 def _save(path: Path, array: NDArray[Any]) -> None:
-    np.save(path.with_suffix(".npy"), np.ascontiguousarray(array), allow_pickle=False)
+    save_array(path.with_suffix(".npy"), array)
 
 
 def _write_part(part: Part, models: Path, indexes: Path, threads: int) -> dict[str, Any]:

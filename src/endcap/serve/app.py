@@ -232,9 +232,7 @@ class Server(Litestar):
         """Why a request is not looked at, or None. Who watches over the server is answered however busy it is."""
         service: Service = self.state.service
         if len(scope.get("raw_path") or scope["path"]) + len(scope["query_string"]) > MAX_URL:
-            return Refusal(
-                414, f"the address is longer than {MAX_URL:,} bytes; POST /v1/recommend takes more"
-            )
+            return Refusal(414, f"the address is longer than {MAX_URL:,} bytes; POST /v1/recommend takes more")
         if len(scope["headers"]) > MAX_HEADERS:
             return Refusal(431, f"more than {MAX_HEADERS} headers")
         if service.buckets is not None and (wait := service.buckets.wait(_client(scope, service))):
@@ -290,9 +288,7 @@ async def _running(app: Litestar) -> AsyncIterator[None]:
     service.start()
     if threading.current_thread() is threading.main_thread():
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(
-            signal.SIGHUP, lambda: loop.run_in_executor(None, lambda: service.switch.check(again=True))
-        )
+        loop.add_signal_handler(signal.SIGHUP, lambda: loop.run_in_executor(None, service.reload))
     try:
         yield
     finally:

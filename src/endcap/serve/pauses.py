@@ -12,8 +12,8 @@ def shorten_pauses() -> None:
     """Call once in a process, when all is imported and before anything is opened.
 
     A full garbage collection no longer looks at what imports have left, which is most of what there is. And a thread
-    that opens a release hands the interpreter over ten times sooner than Python's 5 ms: the thread that answers asks for
-    it back after every system call and every search.
+    that opens a release hands the interpreter over ten times sooner than Python's 5 ms: the answering thread asks for
+    it back after each system call and every search.
     """
     gc.collect()
     gc.freeze()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,7 +13,7 @@ from msgspec import Meta
 from endcap.errors import InputError
 from endcap.serve.questions import MAX_K
 from endcap.serve.rules import Rules
-from endcap.settings import make_settings
+from endcap.settings import make_settings, read_toml
 from endcap.shop import Interactions
 
 Fallback = Literal["other-type", "seller", "category", "popular"]
@@ -70,10 +69,7 @@ def read_surfaces(path: Path | None) -> dict[str, Surface]:
     """
     if path is None:
         return dict(DEFAULT_SURFACES)
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path}: {error}") from None
+    values = read_toml(path, str(path))
     declared = values.pop("surface", {})
     if values or not isinstance(declared, dict):
         raise InputError(

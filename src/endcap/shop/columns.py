@@ -6,6 +6,7 @@ import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from endcap.errors import InputError
 
@@ -40,16 +41,30 @@ def parse_pairs(given: Pairs | None, option: str) -> tuple[tuple[str, str], ...]
     if given is None:
         return ()
     if isinstance(given, Mapping):
-        return tuple(
-            (str(theirs), one) for theirs, ours in given.items() for one in ([ours] if isinstance(ours, str) else ours)
-        )
+        parts: list[Any] = [
+            (theirs, one)
+            for theirs, ours in given.items()
+            for one in (ours if isinstance(ours, list | tuple) else [ours])
+        ]
+    elif isinstance(given, str):
+        parts = [given]
+    elif isinstance(given, Iterable):
+        parts = list(given)
+    else:
+        raise InputError(f"{option} {given!r}: give text, a list or a mapping, theirs to ours")
     pairs: list[tuple[str, str]] = []
-    for part in [given] if isinstance(given, str) else given:
+    for part in parts:
         if isinstance(part, str):
             pairs.extend(_parse_pair(text, option) for text in part.split(",") if text.strip())
         else:
-            pairs.append((str(part[0]), str(part[1])))
+            pairs.append(_checked_pair(part, option))
     return tuple(pairs)
+
+
+def _checked_pair(pair: Any, option: str) -> tuple[str, str]:
+    if not (isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[1], str)):
+        raise InputError(f"{option} {pair!r}: a pair of their name and ours is needed, as in ('visitorid', 'user')")
+    return str(pair[0]), pair[1]
 
 
 def _parse_pair(text: str, option: str) -> tuple[str, str]:

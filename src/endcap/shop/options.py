@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import tomllib
 import zoneinfo
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import msgspec
 
 from endcap.errors import InputError
-from endcap.settings import make_settings
+from endcap.settings import make_settings, read_toml
 from endcap.shop.columns import parse_pairs
 from endcap.shop.interactions import FURTHER_KINDS
 from endcap.shop.shop import duration
@@ -20,6 +19,7 @@ DEFAULT_GAP = "30m"
 DEFAULT_EARLIEST = "1990-01-01"
 DAY = 86_400_000_000
 IGNORE = "-"
+TABLES = "[columns], [interactions], [items], [options]"
 MAPPINGS = ("columns", "item_columns", "interactions")
 
 
@@ -107,17 +107,16 @@ def make_options(mapping: str | Path | None = None, **values: Any) -> IngestOpti
 
 def _read_map(path: Path) -> dict[str, Any]:
     """A mapping file as options."""
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"--map {path}: {error}") from None
+    tables = read_toml(path, f"--map {path}")
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise InputError(f"--map {path}: {name!r} stands outside of a table; there are {TABLES}")
     options = dict(tables.pop("options", {}))
     for table, option in (("columns", "columns"), ("interactions", "interactions"), ("items", "item_columns")):
         if table in tables:
             options[option] = tables.pop(table)
     if tables:
-        known = "[columns], [interactions], [items], [options]"
-        raise InputError(f"--map {path}: there is no table [{next(iter(tables))}]; there are {known}")
+        raise InputError(f"--map {path}: there is no table [{next(iter(tables))}]; there are {TABLES}")
     return options
 
 

@@ -20,6 +20,7 @@ from endcap.shop.vocabulary import Vocabulary
 
 MICROSECONDS = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000, "w": 604_800_000_000}
 END_OF_TIME = np.iinfo(np.int64).max
+LONGEST_DURATION = 1000 * 365 * MICROSECONDS["d"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,15 +178,16 @@ class Shop:
 
 
 def duration(text: str) -> int:
-    """ "90s", "30m", "12h", "7d", "2w" in microseconds.
+    """ "90s", "30m", "12h", "7d", "2w" in microseconds, at most a thousand years.
 
     Raises:
         InputError: for anything else.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*", text)
-    if not match or float(match[1]) <= 0:
+    microseconds = float(match[1]) * MICROSECONDS[match[2]] if match else 0.0
+    if not 1 <= microseconds <= LONGEST_DURATION:
         raise InputError(f"not a duration: {text!r}; write a number and s, m, h, d or w, as in 7d")
-    return int(float(match[1]) * MICROSECONDS[match[2]])
+    return int(microseconds)
 
 
 def _as_share(test: str | float) -> float | None:

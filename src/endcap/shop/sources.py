@@ -6,6 +6,7 @@ import contextlib
 import csv
 import glob
 import io
+import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -224,7 +225,7 @@ class JsonLinesSource(TextSource):
         """
         objects = []
         for line in read_start(path).splitlines()[:KEYS_FROM_LINES]:
-            with contextlib.suppress(msgspec.DecodeError):
+            with contextlib.suppress(ValueError, RecursionError):  # no JSON, no UTF-8, or nested too deeply
                 objects.append(msgspec.json.decode(line))
         keys = dict.fromkeys(key for found in objects if isinstance(found, dict) for key in found)
         if not keys:
@@ -269,9 +270,9 @@ def find_sources(paths: Paths, delimiter: str | None = None, asked: Collection[s
 
 
 def _expand(path: Path) -> list[Path]:
-    if path.is_file():
+    if os.path.isfile(path):  # which knows that no file can have an impossible name
         return [path]
-    if path.is_dir():
+    if os.path.isdir(path):
         return _of_one_format(path)
     found = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
     if not found:

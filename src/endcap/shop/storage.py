@@ -80,7 +80,7 @@ class Generation:
 
 def is_shop(folder: Path) -> bool:
     """Whether an ingest has ever finished in this folder."""
-    return (folder / MANIFEST).exists()
+    return os.path.exists(folder / MANIFEST)
 
 
 def current_generation(shop: Path) -> Generation:
@@ -109,7 +109,7 @@ def _verified(shop: Path, pointer: dict[str, Any]) -> Generation:
             f"{shop / MANIFEST}: written by another version of endcap (format {pointer.get('format')}); ingest it again"
         )
     folder = shop / str(pointer.get("generation"))
-    if not (folder / MANIFEST).is_file():
+    if not os.path.isfile(folder / MANIFEST):
         raise DamagedArtefact(f"{folder}: missing, though {shop / MANIFEST} names it; ingest the shop again")
     if sha256(folder / MANIFEST) != pointer.get("checksum"):
         raise DamagedArtefact(f"{folder / MANIFEST}: changed since it was written (checksum); ingest the shop again")

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 UNKNOWN = -1
+AT_ONCE = 4096  # ids turned into strings: other threads, such as a server that answers, wait for as long
 FORGOTTEN = "\x1a"  # begins what stands in place of a forgotten id; no id that comes in may hold this character
 
 
@@ -46,7 +47,11 @@ class Vocabulary:
 
     @cached_property
     def _number_of(self) -> dict[str, int]:
-        return {external: number for number, external in enumerate(self.ids.to_pylist())}
+        numbers: dict[str, int] = {}
+        for start in range(0, len(self), AT_ONCE):
+            externals = self.ids.slice(start, AT_ONCE).to_pylist()
+            numbers.update(zip(externals, range(start, start + len(externals)), strict=True))
+        return numbers
 
     def number(self, external: str) -> int:
         """The number of one id, or -1."""
