@@ -14,6 +14,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from endcap.errors import InputError
+
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -32,7 +34,14 @@ def hit_matrix(lists: Items, relevant: Items, offsets: Ints) -> Bools:
 
     Returns:
         (q, k) bool, never true at a pad.
+
+    Raises:
+        InputError: if the arrays do not fit together.
     """
+    lists, relevant, offsets = _lists(lists), _whole("relevant", relevant, 0), _whole("offsets", offsets, 0)
+    bounds = offsets[[0, -1]].tolist() if len(offsets) else []
+    if len(offsets) != len(lists) + 1 or bounds != [0, len(relevant)] or (np.diff(offsets) < 0).any():
+        raise InputError(f"offsets: {len(lists) + 1} numbers are needed that ascend from 0 to {len(relevant)}")
     n_items = int(max(lists.max(initial=-1), relevant.max(initial=-1))) + 1
     queries = np.arange(len(lists), dtype=np.int64)
     wanted = np.unique(np.repeat(queries, np.diff(offsets)) * n_items + relevant)
@@ -42,30 +51,32 @@ def hit_matrix(lists: Items, relevant: Items, offsets: Ints) -> Bools:
 
 def hit_rate(hits: Bools, k: int) -> Floats:
     """1 where one of the first k is relevant, (q,)."""
-    return np.asarray(hits[:, :k].any(1), np.float64)
+    return np.asarray(_first(hits, k).any(1), np.float64)
 
 
 def recall(hits: Bools, n_relevant: NDArray[np.integer], k: int) -> Floats:
     """Share of the relevant items that stand among the first k, (q,); NaN for a query without relevant items."""
-    return _share(hits[:, :k].sum(1), n_relevant)
+    found = _first(hits, k)
+    return _share(found.sum(1), _of_queries(n_relevant, found))
 
 
 def precision(hits: Bools, k: int) -> Floats:
     """Share of k places that hold a relevant item, (q,); a short list is not excused."""
-    return hits[:, :k].sum(1) / k
+    return _first(hits, k).sum(1) / k
 
 
 def ndcg(hits: Bools, n_relevant: NDArray[np.integer], k: int) -> Floats:
     """Normalised discounted cumulative gain, gains 0 and 1, discount log2, (q,); NaN without relevant items."""
-    discount = 1 / np.log2(np.arange(2, k + 2))
-    ideal = np.concatenate([[0.0], np.cumsum(discount)])[np.minimum(n_relevant, k)]
-    found = hits[:, :k]
+    found = _first(hits, k)
+    ideal_places = np.minimum(_of_queries(n_relevant, found), k)
+    discount = 1 / np.log2(np.arange(2, max(found.shape[1], ideal_places.max(initial=0)) + 2))
+    ideal = np.concatenate([[0.0], np.cumsum(discount)])[ideal_places]
     return _share(found @ discount[: found.shape[1]], ideal)
 
 
 def mrr(hits: Bools, k: int | None = None) -> Floats:
     """1 / (place of the first relevant item), 0 where there is none among the first k, (q,)."""
-    hits = hits[:, :k]
+    hits = _first(hits, NEVER if k is None else k)
     if hits.shape[1] == 0:
         return np.zeros(len(hits))
     return np.where(hits.any(1), 1 / (hits.argmax(1) + 1), 0.0)
@@ -73,6 +84,7 @@ def mrr(hits: Bools, k: int | None = None) -> Floats:
 
 def covered(lists: Items, items: Items) -> Bools:
     """Which of the items (n,) stand in at least one list; the mean is the catalogue coverage."""
+    lists = _lists(lists)
     return np.isin(items, lists[lists >= 0])
 
 
@@ -82,6 +94,9 @@ def novelty(lists: Items, share: Floats) -> Floats:
     Args:
         share: (n_items,) the share of people who know the item, above 0.
     """
+    lists, share = _lists(lists, len(share)), np.asarray(share, np.float64)
+    if share.ndim != 1 or not (share > 0).all():
+        raise InputError("share: one number above 0 for each item is needed")
     listed = lists >= 0
     surprise = np.where(listed, -np.log2(share)[np.maximum(lists, 0)], 0.0) if len(share) else np.zeros(lists.shape)
     return _share(surprise.sum(1), listed.sum(1))
@@ -93,6 +108,7 @@ def diversity(lists: Items, category: NDArray[np.integer]) -> Floats:
     Args:
         category: (n_items,) the category's number, -1 where unknown; pairs with an unknown one are not judged.
     """
+    lists, category = _lists(lists, len(category)), _whole("category", category)
     judged = np.zeros(len(lists), np.int64)
     different = np.zeros(len(lists), np.int64)
     _count_pairs(np.ascontiguousarray(lists), category, judged, different)
@@ -111,6 +127,43 @@ def _count_pairs(lists, category, judged, different):  # type: ignore[no-untyped
                 if b >= 0 and category[b] >= 0:
                     judged[query] += 1
                     different[query] += category[a] != category[b]
+
+
+def _whole(what: str, values: NDArray, least: int | None = None) -> NDArray[np.integer]:
+    """(n,) whole numbers, none below `least`; an empty array may be of any type."""
+    values = np.asarray(values)
+    if values.ndim != 1 or not (values.size == 0 or np.issubdtype(values.dtype, np.integer)):
+        raise InputError(f"{what}: a row of whole numbers is needed, not shape {values.shape} of {values.dtype}")
+    if least is not None and values.min(initial=least) < least:
+        raise InputError(f"{what}: {values.min()} is below {least}")
+    return values if values.size else values.astype(np.int64)
+
+
+def _lists(lists: Items, n_items: int | None = None) -> Items:
+    """(q, k) lists of items below `n_items`."""
+    lists = np.asarray(lists)
+    if lists.ndim != 2 or not (lists.size == 0 or np.issubdtype(lists.dtype, np.integer)):
+        raise InputError(f"lists: (queries, k) whole numbers are needed, not shape {lists.shape} of {lists.dtype}")
+    if n_items is not None and lists.max(initial=-1) >= n_items:
+        raise InputError(f"lists: item {lists.max()} is beyond the {n_items} items that are described")
+    return lists if lists.size else lists.astype(np.int32)
+
+
+def _first(hits: Bools, k: int) -> Bools:
+    """The first k places of (q, n) hits."""
+    hits = np.asarray(hits)
+    if hits.ndim != 2 or not (hits.size == 0 or hits.dtype == np.bool_):
+        raise InputError(f"hits: (queries, k) bool is needed, as hit_matrix gives it, not {hits.shape} of {hits.dtype}")
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        raise InputError(f"k: a whole number of 1 or more is needed, not {k!r}")
+    return hits[:, :k].astype(np.bool_, copy=False)
+
+
+def _of_queries(n_relevant: NDArray[np.integer], hits: Bools) -> NDArray[np.integer]:
+    n_relevant = _whole("n_relevant", n_relevant, 0)
+    if len(n_relevant) != len(hits):
+        raise InputError(f"n_relevant: one number for each of {len(hits)} queries is needed, not {len(n_relevant)}")
+    return n_relevant
 
 
 def _share(part: NDArray, whole: NDArray) -> Floats:
@@ -143,6 +196,12 @@ def resampled_means(
     Returns:
         (n_resamples, m); NaN in a draw that holds no value of the column.
     """
+    columns = [np.asarray(column) for column in columns]
+    if any(column.shape != (len(groups),) or column.dtype.kind not in "biuf" for column in columns):
+        raise InputError(f"values: {len(groups)} numbers are needed, one for each of the groups")
+    for what, number, least in (("n_resamples", n_resamples, 1), ("seed", seed, 0)):
+        if not isinstance(number, int | np.integer) or not least <= number < NEVER:
+            raise InputError(f"{what}: a whole number from {least} on is needed, not {number!r}")
     names, group = np.unique(groups, return_inverse=True)
     n_groups = len(names)
     sums = np.empty((n_groups, 2 * len(columns)))
@@ -194,6 +253,8 @@ def paired_bootstrap(
     a: NDArray, b: NDArray, groups: NDArray[np.integer], *, n_resamples: int = 1000, seed: int = 0
 ) -> Interval:
     """The mean of a - b, measured on the same n cases, with a 95 % cluster bootstrap interval over groups (n,)."""
+    if np.shape(a) != np.shape(b):
+        raise InputError(f"a and b: measured on the same cases, not on {np.shape(a)} and {np.shape(b)}")
     difference = np.asarray(a, np.float64) - np.asarray(b, np.float64)
     return bootstrap_mean(difference, groups, n_resamples=n_resamples, seed=seed)
 
@@ -259,6 +320,7 @@ def intent_cases(
     interaction; sources are all the session's events of the source interaction, or of any for None. Sessions without a
     target are left out.
     """
+    session, item, interaction = _events(session=session, item=item, interaction=interaction)
     case = np.cumsum(np.append(True, session[1:] != session[:-1])) - 1 if len(session) else np.empty(0, np.int64)
     is_source = np.ones(len(item), bool) if source is None else interaction == source
     n_cases = int(case[-1]) + 1 if len(case) else 0
@@ -290,6 +352,9 @@ def recent_cases(
     Targets are the test events with an intent interaction that have a source before them; their sources are the user's
     last n different ones before the target, however long ago: what a home page knows at that moment.
     """
+    user, item, interaction = _events(user=user, item=item, interaction=interaction)
+    if np.shape(is_test) != item.shape or n < 1:
+        raise InputError("is_test says of each event whether it is a test event, and n is 1 or more")
     is_source = np.ones(len(item), bool) if source is None else interaction == source
     target_row = np.flatnonzero(is_test & np.isin(interaction, intents))
     rows = np.full((len(target_row), n), -1, np.int64)
@@ -331,6 +396,16 @@ def _last_sources(user, item, interaction, is_source, target_row, rows):  # type
             held = 0
         for index in range(held):
             rows[target, index] = last[index]
+
+
+def _events(**columns: NDArray[np.integer]) -> list[NDArray[np.integer]]:
+    """Columns of events, of one length; the first one says whose they are and stands in order."""
+    whole = [_whole(name, column) for name, column in columns.items()]
+    if len({len(column) for column in whole}) > 1:
+        raise InputError(f"{', '.join(columns)}: of one length, not {', '.join(str(len(column)) for column in whole)}")
+    if (whole[0][1:] < whole[0][:-1]).any():
+        raise InputError(f"{next(iter(columns))}: events must be sorted by it")
+    return whole
 
 
 def _group(

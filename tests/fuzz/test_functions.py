@@ -23,6 +23,7 @@ from endcap import graph, index, metrics, models, release, shop, simulate
 from endcap.answers import Candidates, History, Request, Space
 from endcap.evaluate import evaluate, tune
 from endcap.jobs.drain import drain
+from endcap.jobs.forget import forget
 from endcap.jobs.publish import publish
 from endcap.jobs.refresh import refresh
 from endcap.release import Part, Release
@@ -88,9 +89,7 @@ def test_every_public_name_has_a_case() -> None:
 
 # -- what is given -------------------------------------------------------------------------------------------------------
 
-NUMBERS = st.sampled_from(
-    [0, 1, 2, 3, 7, -1, -5, 2**31, 2**63, 10**30, 1.5, float("nan"), float("inf"), None, "2", True]
-)
+NUMBERS = st.sampled_from([0, 1, 2, 3, 7, -1, -5, 10**30, 1.5, float("nan"), float("inf"), None, "2", True])
 COUNTS = st.integers(1, 5) | NUMBERS
 SMALL = st.sampled_from([0, 1, 2, 3, -1, 10**30, float("nan"), None, "x"])
 NAMES = st.sampled_from(
@@ -435,7 +434,7 @@ def _(draw: Draw, folder: Path) -> Any:
 @case("endcap.release.Release", "endcap.release.Part", "endcap.release.write_release", "endcap.release.live",
       "endcap.release.activate", "endcap.release.rollback", "endcap.release.releases", "endcap.release.prune",
       "endcap.release.verify_release", "endcap.jobs.publish.publish", "endcap.jobs.refresh.refresh",
-      "endcap.jobs.drain.drain", "endcap.serve.app.create_app")  # fmt: skip
+      "endcap.jobs.drain.drain", "endcap.jobs.forget.forget", "endcap.serve.app.create_app")  # fmt: skip
 def _(draw: Draw, folder: Path) -> Any:
     anywhere = st.sampled_from([folder / name for name in PATHS])
     path, other, name = draw(anywhere), draw(anywhere), draw(NAMES)
@@ -455,6 +454,7 @@ def _(draw: Draw, folder: Path) -> Any:
                 lambda: publish({name: folder / "model"}, folder / "shop", elsewhere, keep=draw(SMALL), index=name),
                 lambda: refresh(path, elsewhere, settings={name: other}),
                 lambda: drain(path, other),
+                lambda: forget(name, path, state=draw(st.none() | anywhere), to=other, dry_run=True),
                 lambda: create_app(ServerSettings(releases=str(path), state=str(elsewhere))).state.service.close(),
             ]
         )

@@ -223,3 +223,14 @@ def test_a_shop_without_positive_events_is_refused(system: str) -> None:
 def test_an_untrained_model_says_so(system: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="fit first"):
         models.create(system).save(tmp_path / "model")
+
+
+def test_a_short_list_is_the_beginning_of_a_long_one(system: str) -> None:
+    """Short lists are made of less: the first of a person's list may not depend on how many were asked for."""
+    model, log = trained(system), shop()
+    for user in range(0, log.n_users, max(1, log.n_users // 40)):
+        history = log.history(user)
+        long = model.candidates(Request(k=60, user=user, history=history)).items
+        for k in (1, 10):
+            short = model.candidates(Request(k=k, user=user, history=history)).items
+            np.testing.assert_array_equal(short, long[:k])

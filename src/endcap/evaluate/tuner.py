@@ -37,7 +37,7 @@ from endcap.answers import Items, RelatesItems
 from endcap.artefact import disk_full_named, exclusive
 from endcap.errors import DiskFull, EndcapError, InputError
 from endcap.evaluate.purchase_intent import question, question_name
-from endcap.metrics import Interval, intent_cases, paired_bootstrap, purchase_intent
+from endcap.metrics import Interval, intent_cases, intent_lengths, paired_bootstrap, purchase_intent
 from endcap.models import Model
 from endcap.models.checkpoint import Checkpoint
 from endcap.models.search_space import OneOf, Range, SearchSpace
@@ -47,8 +47,6 @@ from endcap.shop import Shop
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-LENGTHS = (10, 40, 200)
-SHARE_OF_ITEMS = 20  # no list is longer than this part of the items: in longer ones all settings look alike
 FEWEST_TRIALS = 2
 MOST_TRIALS = 200  # beyond these a quick system learns the validation part by heart
 DRAWN_BY_CHANCE = 5  # trials before anything is concluded from them: a tuning has minutes
@@ -307,8 +305,7 @@ class Judge:
         name = question_name(self.before, self.asked)
         if self.cases.n_targets == 0:
             raise InputError(f"tuning: no session in the last {part} of the log has {name}, so nothing can be judged")
-        longest = max(LENGTHS[0], self.before.n_items // SHARE_OF_ITEMS)
-        self.lengths = sorted({min(length, longest) for length in LENGTHS})
+        self.lengths = intent_lengths(self.before.n_items)
         self.objective = f"mean purchase intent {name} at {', '.join(map(str, self.lengths))}"
         self.span = after.span_text()
         self.people = events.user[self.cases.target_row]

@@ -27,15 +27,30 @@ def build(space: Space, kind: Kind = "auto", *, threads: int = 1) -> Index:
     Raises:
         InputError: if the arrays do not fit together or hold a NaN or an infinity.
     """
-    items, vectors = space.items, np.asarray(space.vectors, np.float32)
+    if kind not in ("auto", *INDEXES):
+        raise InputError(f"there is no index {kind!r}; choose auto, {' or '.join(INDEXES)}")
+    items, vectors = _numbers(space)
     if vectors.ndim != 2 or len(vectors) != len(items):
         raise InputError(f"a space of {len(items):,} items needs as many rows of vectors, got shape {vectors.shape}")
     if not np.isfinite(vectors).all():
         raise InputError("a space holds vectors that are not finite: the model diverged, train it again")
-    space = Space(np.asarray(items, np.int32), vectors)
+    space = Space(items.astype(np.int32, copy=False), vectors)
     if kind == "exact" or len(items) == 0 or (kind == "auto" and len(items) < EXACT_BELOW):
         return Exact(space)
     return Hnsw.build(space, threads=threads)
+
+
+def _numbers(space: Space) -> tuple[NDArray[np.integer], NDArray[np.float32]]:
+    items, vectors = np.asarray(space.items), np.asarray(space.vectors)
+    if (
+        items.ndim != 1
+        or (items.size and not np.issubdtype(items.dtype, np.integer))
+        or vectors.dtype.kind not in "biuf"
+    ):
+        raise InputError("a space needs whole item numbers (n,) and vectors of numbers (n, d)")
+    if not 0 <= items.min(initial=0) <= items.max(initial=0) <= np.iinfo(np.int32).max:
+        raise InputError("a space holds item numbers below 0 or beyond 32 bits")
+    return items, vectors.astype(np.float32, copy=False)
 
 
 def open_index(folder: Path) -> Index:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from endcap.answers import Items, Scores, Space
 from endcap.artefact import save_array
 from endcap.index.filters import Filtered, Filters
-from endcap.index.top import exact_top
+from endcap.index.top import check_question, exact_top
 
 META = "index.json"
 GATHER_BELOW = 0.25  # below this share of allowed rows it is cheaper to copy them out than to score all
@@ -40,6 +40,7 @@ class Exact:
         self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None
     ) -> tuple[Items, Scores]:
         """See `answers.Searcher`; `allowed` is (n_items,) bool by item number."""
+        check_question(queries, k, self.vectors.shape[1], allowed)
         if allowed is None:
             return exact_top(queries, self.vectors, self.items, k, self.longest)
         return self.search_filtered(queries, k, self._filters.of(allowed))

@@ -16,7 +16,7 @@ from endcap.answers import Items, Scores, Space
 from endcap.artefact import save_array
 from endcap.index.exact import META, Exact, longest_norm, mapped
 from endcap.index.filters import Filtered, Filters
-from endcap.index.top import padded
+from endcap.index.top import check_question, padded
 
 # The paper's index: section 5.1 of papers/item_interaction names M, efConstruction and efSearch
 NEIGHBOURS = 64
@@ -64,6 +64,7 @@ class Hnsw:
         self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None
     ) -> tuple[Items, Scores]:
         """See `answers.Searcher`; `allowed` is (n_items,) bool by item number. k answers come where k exist."""
+        check_question(queries, k, self.graph.d, allowed)
         filtered = None if allowed is None else self._filters.of(allowed)
         n_allowed = len(self) if filtered is None else filtered.n_allowed
         wanted = min(k, n_allowed)

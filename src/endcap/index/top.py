@@ -7,7 +7,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 from endcap.answers import Items, Scores
+from endcap.errors import InputError
 
+LONGEST = 1_000_000  # list
 SCORES_AT_ONCE = 1 << 24  # 64 MB of float32
 ROUNDING = float(np.finfo(np.float32).eps)
 
@@ -15,6 +17,20 @@ ROUNDING = float(np.finfo(np.float32).eps)
 def padded(n_queries: int, k: int) -> tuple[Items, Scores]:
     """An answer that holds nothing: (q, k) of -1 and of -inf."""
     return np.full((n_queries, k), -1, np.int32), np.full((n_queries, k), -np.inf, np.float32)
+
+
+def check_question(queries: NDArray[np.float32], k: int, dim: int, allowed: NDArray[np.bool_] | None) -> None:
+    """Refuse a question that compiled loops or faiss would stumble over.
+
+    Raises:
+        InputError: saying what does not fit.
+    """
+    if queries.ndim != 2 or queries.shape[1] != dim or not np.isfinite(queries).all():
+        raise InputError(f"queries: finite numbers (q, {dim}) are needed, not shape {queries.shape}")
+    if not isinstance(k, int | np.integer) or not 0 <= k <= LONGEST:
+        raise InputError(f"k: a whole number from 0 to {LONGEST:,} is needed, not {k!r}")
+    if allowed is not None and (allowed.ndim != 1 or allowed.dtype != np.bool_):
+        raise InputError("allowed: (n_items,) bool is needed")
 
 
 def exact_top(
