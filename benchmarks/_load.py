@@ -63,6 +63,7 @@ class Outcome:
     Attributes:
         ms: by kind, latencies in milliseconds from when a request should have left; errors: by what went wrong;
         late_ms: how late the generator itself was; server_cpu_s, own_cpu_s: CPU-seconds; seconds: the run's length;
+        page_ins: pages of mapped files that the server waited for, as on a machine that is short of memory;
         memory: (moment in seconds, resident bytes, of these anonymous ones) of the server.
     """
 
@@ -71,6 +72,7 @@ class Outcome:
     late_ms: NDArray[np.float64]
     server_cpu_s: float
     own_cpu_s: float
+    page_ins: int
     seconds: float
     memory: list[tuple[float, int, int]] = field(default_factory=list)
 
@@ -123,8 +125,15 @@ class ServerProcess:
 
     def cpu_s(self) -> float:
         """CPU-seconds so far, of all its threads."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        fields = self._stat()
         return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def page_ins(self) -> int:
+        """How often it has waited for the disk to bring back a page of a mapped file."""
+        return int(self._stat()[9])
+
+    def _stat(self) -> list[str]:
+        return Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
 
     def memory(self) -> tuple[int, int]:
         """Resident bytes, and those of them that no file stands behind."""
@@ -179,7 +188,7 @@ class _Generator:
         for _ in range(CONNECTIONS):
             await loop.create_connection(lambda: _Connection(self), self.server.host, self.server.port)
         late = np.empty(len(self.plan))
-        cpu, own, began = self.server.cpu_s(), _own_cpu_s(), loop.time()
+        cpu, page_ins, own, began = self.server.cpu_s(), self.server.page_ins(), _own_cpu_s(), loop.time()
         memory: list[tuple[float, int, int]] = []
         aside = [asyncio.create_task(_repeat(period, tick, began)) for period, tick in self.every.items()]
         aside.append(asyncio.create_task(_repeat(1.0, lambda at: memory.append((at, *self.server.memory())), began)))
@@ -200,6 +209,7 @@ class _Generator:
             1000 * late,
             self.server.cpu_s() - cpu,
             _own_cpu_s() - own,
+            self.server.page_ins() - page_ins,
             loop.time() - began,
             memory,
         )

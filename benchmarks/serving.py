@@ -291,7 +291,8 @@ def _load_rows(what: str, setting: Setting, outcome: Outcome, p99: float | None,
             what="CPU-ms a request, server",
             ours=round(outcome.cpu_ms, 3),
             reference=f"generator: {outcome.own_cpu_s / outcome.seconds:.0%} of a core, "
-            f"p99 {np.percentile(outcome.late_ms, 99):.2f} ms late",
+            f"p99 {np.percentile(outcome.late_ms, 99):.2f} ms late; "
+            f"the server waited for {outcome.page_ins} pages from disk",
             command=setting.command,
         )
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -58,11 +58,6 @@ def recall(hits: Bools, n_relevant: NDArray[np.integer], k: int) -> Floats:
     """Share of the relevant items that stand among the first k, (q,); NaN for a query without relevant items."""
     found = _first(hits, k)
     return _share(found.sum(1), _of_queries(n_relevant, found))
-
-
-def precision(hits: Bools, k: int) -> Floats:
-    """Share of k places that hold a relevant item, (q,); a short list is not excused."""
-    return _first(hits, k).sum(1) / k
 
 
 def ndcg(hits: Bools, n_relevant: NDArray[np.integer], k: int) -> Floats:
@@ -129,7 +124,7 @@ def _count_pairs(lists, category, judged, different):  # type: ignore[no-untyped
                     different[query] += category[a] != category[b]
 
 
-def _whole(what: str, values: NDArray, least: int | None = None) -> NDArray[np.integer]:
+def _whole(what: str, values: NDArray, least: int | None = None) -> NDArray[Any]:
     """(n,) whole numbers, none below `least`; an empty array may be of any type."""
     values = np.asarray(values)
     if values.ndim != 1 or not (values.size == 0 or np.issubdtype(values.dtype, np.integer)):
@@ -398,7 +393,7 @@ def _last_sources(user, item, interaction, is_source, target_row, rows):  # type
             rows[target, index] = last[index]
 
 
-def _events(**columns: NDArray[np.integer]) -> list[NDArray[np.integer]]:
+def _events(**columns: NDArray[np.integer]) -> list[NDArray[Any]]:
     """Columns of events, of one length; the first one says whose they are and stands in order."""
     whole = [_whole(name, column) for name, column in columns.items()]
     if len({len(column) for column in whole}) > 1:

@@ -87,7 +87,7 @@ def test_every_public_name_has_a_case() -> None:
     assert not missing, "write a case in tests/fuzz/test_functions.py"
 
 
-# -- what is given -------------------------------------------------------------------------------------------------------
+# -- what is given -----------------------------------------------------------------------------------------------------
 
 NUMBERS = st.sampled_from([0, 1, 2, 3, 7, -1, -5, 10**30, 1.5, float("nan"), float("inf"), None, "2", True])
 COUNTS = st.integers(1, 5) | NUMBERS
@@ -145,7 +145,7 @@ def rows_of(draw: st.DrawFn, *ranges: tuple[int, int]) -> list[np.ndarray]:
     return fitting
 
 
-# -- metrics ---------------------------------------------------------------------------------------------------------------
+# -- metrics -----------------------------------------------------------------------------------------------------------
 
 
 @case("endcap.metrics.hit_matrix")
@@ -202,8 +202,13 @@ def _(draw: Draw, _: Path) -> Any:
         assert found.n == np.count_nonzero(~np.isnan(a.astype(float)))
 
 
-@case("endcap.metrics.intent_cases", "endcap.metrics.recent_cases", "endcap.metrics.intent_ranks",
-      "endcap.metrics.purchase_intent", "endcap.metrics.mean_by_case")  # fmt: skip
+@case(
+    "endcap.metrics.intent_cases",
+    "endcap.metrics.recent_cases",
+    "endcap.metrics.intent_ranks",
+    "endcap.metrics.purchase_intent",
+    "endcap.metrics.mean_by_case",
+)
 def _(draw: Draw, _: Path) -> Any:
     group, item, interaction, is_test = draw(rows_of((0, 3), (-1, 5), (0, 3), (0, 1)))
     group = np.sort(group) if draw(st.booleans()) else group
@@ -234,7 +239,7 @@ def _(draw: Draw, _: Path) -> Any:
     assert all(length >= 1 for length in metrics.intent_lengths(draw(st.integers(0, 10**9))))
 
 
-# -- index -----------------------------------------------------------------------------------------------------------------
+# -- index -------------------------------------------------------------------------------------------------------------
 
 
 @case("endcap.index.build", "endcap.index.recall", "endcap.index.Exact", "endcap.index.Hnsw", "endcap.index.open_index")
@@ -257,7 +262,7 @@ def _(draw: Draw, folder: Path) -> Any:
         attempt(lambda: index.recall(built, built, queries, k))
 
 
-# -- shops -----------------------------------------------------------------------------------------------------------------
+# -- shops -------------------------------------------------------------------------------------------------------------
 
 
 @case("endcap.shop.duration", "endcap.shop.Interactions")
@@ -278,10 +283,19 @@ def _(draw: Draw, _: Path) -> Any:
 
 COLUMNS = st.sampled_from(
     [
-        ["u0", "u1", "u0"], ["i0", None, "i1"], ["click", "cart", "buy"], [START, START + 1, START + 2], [1, 2, 3],
-        [None, None, None], [1.5, float("nan"), 2.0], [True, False, True], [[1], [2], []], [b"a", b"\xff", b""], ["", " ", "\0"],
+        ["u0", "u1", "u0"],
+        ["i0", None, "i1"],
+        ["click", "cart", "buy"],
+        [START, START + 1, START + 2],
+        [1, 2, 3],
+        [None, None, None],
+        [1.5, float("nan"), 2.0],
+        [True, False, True],
+        [[1], [2], []],
+        [b"a", b"\xff", b""],
+        ["", " ", "\0"],
     ]
-)  # fmt: skip
+)
 GOOD = {
     "user": ["u0", "u1", "u0"],
     "item": ["i0", "i1", "i1"],
@@ -304,8 +318,13 @@ def known_shop() -> Shop:
     return Shop.from_tables(pa.table(dict(zip(GOOD, map(list, zip(*rows, strict=True)), strict=True))))
 
 
-@case("endcap.shop.Shop", "endcap.shop.Events", "endcap.graph.typed_sessions", "endcap.graph.TypedSessions",
-      "endcap.shop.describe.describe")  # fmt: skip
+@case(
+    "endcap.shop.Shop",
+    "endcap.shop.Events",
+    "endcap.graph.typed_sessions",
+    "endcap.graph.TypedSessions",
+    "endcap.shop.describe.describe",
+)
 def _(draw: Draw, _: Path) -> Any:
     events, items = draw(TABLES | st.sampled_from([None, 3, "x", {}, []])), draw(st.none() | TABLES)
     made = attempt(
@@ -322,10 +341,10 @@ def _(draw: Draw, _: Path) -> Any:
         assert parts[0].events.time.max() < parts[1].events.time.min()
     refusal_or_type_error(lambda: some.until(moment))
     refusal_or_type_error(lambda: some.since(moment))
-    refusal_or_type_error(lambda: some.history(moment))
+    some.history(moment if isinstance(moment, int) else -1)
     describe(some)
     corpus = graph.typed_sessions(some.positives, some.positives.item, some.n_items, len(some.interactions))
-    attempt(lambda: corpus.following(draw(SMALL), min_count=draw(SMALL), reach=draw(SMALL)))
+    attempt(lambda: corpus.following(draw(st.just(2) | SMALL), min_count=draw(SMALL), reach=draw(SMALL)))
 
 
 @case("endcap.shop.ingest.ingest")
@@ -333,9 +352,13 @@ def _(draw: Draw, folder: Path) -> Any:
     paths = st.sampled_from(PATHS).map(lambda name: folder / name)
     shutil.rmtree(folder / "again", ignore_errors=True)
     refusal_or_type_error(
-        lambda: ingest(draw(paths), shop=draw(paths.filter(lambda path: path.name != "shop") | st.just(folder / "again")),
-                       items=draw(st.just(()) | paths), **{draw(st.sampled_from(["timezone", "max_rejected", "x"])): draw(TEXTS)})
-    )  # fmt: skip
+        lambda: ingest(
+            draw(paths),
+            shop=draw(paths.filter(lambda path: path.name != "shop") | st.just(folder / "again")),
+            items=draw(st.just(()) | paths),
+            **{draw(st.sampled_from(["timezone", "max_rejected", "x"])): draw(TEXTS)},
+        )
+    )
 
 
 @case("endcap.simulate.simulate", "endcap.simulate.tables", "endcap.simulate.ShopSettings")
@@ -348,7 +371,7 @@ def _(draw: Draw, folder: Path) -> Any:
     refusal_or_type_error(lambda: simulate.simulate(folder / draw(st.sampled_from(PATHS)), **given, format=draw(NAMES)))
 
 
-# -- models and evaluation -------------------------------------------------------------------------------------------------
+# -- models and evaluation ---------------------------------------------------------------------------------------------
 
 
 @cache
@@ -380,12 +403,24 @@ def _(draw: Draw, folder: Path) -> Any:
     k, seen_as, want = draw(COUNTS), draw(TEXTS), draw(TEXTS)
     pairs = attempt(lambda: model.related(draw(NAMES), seen_as=seen_as, want=want, k=k))
     assert pairs is None or len(pairs) <= k
-    history = History(*(np.array(column) for column in zip(*draw(st.lists(st.tuples(st.integers(-1, n), st.integers(0, 3), st.just(0)), min_size=1, max_size=5)), strict=True)))  # fmt: skip
+    history = History(
+        *(
+            np.array(column)
+            for column in zip(
+                *draw(st.lists(st.tuples(st.integers(-1, n), st.integers(0, 3), st.just(0)), min_size=1, max_size=5)),
+                strict=True,
+            )
+        )
+    )
     allowed = draw(st.none() | st.lists(st.booleans(), min_size=n, max_size=n).map(np.array))
     request = Request(
-        k=draw(st.integers(1, 20)), user=draw(st.none() | st.integers(-1, 9)), item=draw(st.none() | st.integers(-1, n + 1)),
-        want=draw(st.none() | st.integers(0, 3)), history=history, allowed=allowed,
-    )  # fmt: skip
+        k=draw(st.integers(1, 20)),
+        user=draw(st.none() | st.integers(-1, 9)),
+        item=draw(st.none() | st.integers(-1, n + 1)),
+        want=draw(st.none() | st.integers(0, 3)),
+        history=history,
+        allowed=allowed,
+    )
     answer = model.candidates(request)
     assert isinstance(answer, Candidates)
     found = answer.items.tolist()
@@ -404,13 +439,18 @@ def _(draw: Draw, folder: Path) -> Any:
         st.fixed_dictionaries(
             {},
             optional={
-                "protocol": st.sampled_from(["purchase-intent", "next-item", "x", None]), "test": st.sampled_from(["2d", 0.2, "x", 7, None]),
-                "source": TEXTS, "want": TEXTS, "budgets": st.sampled_from([[5], [], [0], [10**30], "x", None, [1.5]]),
-                "pairs": st.sampled_from(["all", "x", ["click:cart"], [":"], 3]), "lengths": st.sampled_from([[5], [], [-1], ["x"], None]),
-                "seed": SMALL, "threads": st.sampled_from([1, 0, -1, None]),
+                "protocol": st.sampled_from(["purchase-intent", "next-item", "x", None]),
+                "test": st.sampled_from(["2d", 0.2, "x", 7, None]),
+                "source": TEXTS,
+                "want": TEXTS,
+                "budgets": st.sampled_from([[5], [], [0], [10**30], "x", None, [1.5]]),
+                "pairs": st.sampled_from(["all", "x", ["click:cart"], [":"], 3]),
+                "lengths": st.sampled_from([[5], [], [-1], ["x"], None]),
+                "seed": SMALL,
+                "threads": st.sampled_from([1, 0, -1, None]),
             },
         )
-    )  # fmt: skip
+    )
     entrants = draw(
         st.sampled_from(
             [["popularity"], [], ["x"], "popularity", [3], {"a": "popularity"}, None, ["shop"], fitted()[:1]]
@@ -428,13 +468,25 @@ def _(draw: Draw, folder: Path) -> Any:
     )
 
 
-# -- releases, jobs, server ------------------------------------------------------------------------------------------------
+# -- releases, jobs, server --------------------------------------------------------------------------------------------
 
 
-@case("endcap.release.Release", "endcap.release.Part", "endcap.release.write_release", "endcap.release.live",
-      "endcap.release.activate", "endcap.release.rollback", "endcap.release.releases", "endcap.release.prune",
-      "endcap.release.verify_release", "endcap.jobs.publish.publish", "endcap.jobs.refresh.refresh",
-      "endcap.jobs.drain.drain", "endcap.jobs.forget.forget", "endcap.serve.app.create_app")  # fmt: skip
+@case(
+    "endcap.release.Release",
+    "endcap.release.Part",
+    "endcap.release.write_release",
+    "endcap.release.live",
+    "endcap.release.activate",
+    "endcap.release.rollback",
+    "endcap.release.releases",
+    "endcap.release.prune",
+    "endcap.release.verify_release",
+    "endcap.jobs.publish.publish",
+    "endcap.jobs.refresh.refresh",
+    "endcap.jobs.drain.drain",
+    "endcap.jobs.forget.forget",
+    "endcap.serve.app.create_app",
+)
 def _(draw: Draw, folder: Path) -> Any:
     anywhere = st.sampled_from([folder / name for name in PATHS])
     path, other, name = draw(anywhere), draw(anywhere), draw(NAMES)
@@ -467,7 +519,7 @@ def _(draw: Draw, folder: Path) -> Any:
     assert len(opened.popular(0, category=draw(NAMES))) <= len(opened.items)
 
 
-# -- trying ----------------------------------------------------------------------------------------------------------------
+# -- trying ------------------------------------------------------------------------------------------------------------
 
 
 def refusal_or_type_error(call: Callable[[], Any]) -> Exception | None:

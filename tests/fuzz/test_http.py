@@ -1,4 +1,4 @@
-"""Requests of anything: never a 5xx, refusals as problem documents, and no 200 that breaks the rules it was asked with."""
+"""Requests of anything: never a 5xx, refusals as problem documents, no 200 that breaks the rules it was asked with."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def client(settings: ServerSettings) -> Iterator[TestClient[Server]]:
         yield client
 
 
-# -- right questions: each 200 keeps to what was asked ---------------------------------------------------------------------
+# -- right questions: each 200 keeps to what was asked -----------------------------------------------------------------
 
 ITEM = st.integers(0, N_ITEMS - 1).map("i{}".format)
 ITEMS = st.lists(ITEM, max_size=4)
@@ -158,7 +158,7 @@ def assert_refused(status: int, headers: Any, content: bytes) -> None:
     assert "Traceback" not in problem["detail"]
 
 
-# -- wrong ones -----------------------------------------------------------------------------------------------------------
+# -- wrong ones --------------------------------------------------------------------------------------------------------
 
 JSON = st.recursive(
     st.none()
@@ -240,19 +240,35 @@ def test_no_server_error_whatever_is_asked(depth: int, client: TestClient[Server
     try_out(check, METHODS, ROUTES, QUERY, BODIES, TYPES, examples=120 * depth)
 
 
-# -- not even HTTP --------------------------------------------------------------------------------------------------------
+# -- not even HTTP -----------------------------------------------------------------------------------------------------
 
 LINES = st.sampled_from(
     [b"GET / HTTP/1.1", b"POST /v1/recommend HTTP/1.1", b"GET /healthz HTTP/9.9", b"GET", b"\0\1\2", b"PRI * HTTP/2.0"]
 )
 HEADERS = st.sampled_from(
     [
-        b"Host: a", b"Host", b": x", b"Content-Length: 5", b"Content-Length: -1", b"Content-Length: 99999999999999999999",
-        b"Content-Length: x", b"Transfer-Encoding: chunked", b"Transfer-Encoding: nonsense", b"A: " + b"x" * 70_000,
-        b"Content-Type: application/json", b"X\0: y", b"Cookie: \xff\xfe", b"Expect: 100-continue", b"Upgrade: websocket",
-        b"Connection: Upgrade, close", b" folded", b"B: \r C: d", b"Accept: */*;q=x", b"X-Api-Key: \xff",
+        b"Host: a",
+        b"Host",
+        b": x",
+        b"Content-Length: 5",
+        b"Content-Length: -1",
+        b"Content-Length: 99999999999999999999",
+        b"Content-Length: x",
+        b"Transfer-Encoding: chunked",
+        b"Transfer-Encoding: nonsense",
+        b"A: " + b"x" * 70_000,
+        b"Content-Type: application/json",
+        b"X\0: y",
+        b"Cookie: \xff\xfe",
+        b"Expect: 100-continue",
+        b"Upgrade: websocket",
+        b"Connection: Upgrade, close",
+        b" folded",
+        b"B: \r C: d",
+        b"Accept: */*;q=x",
+        b"X-Api-Key: \xff",
     ]
-)  # fmt: skip
+)
 TAILS = st.sampled_from(
     [b"", b"{}", b"5\r\nhello\r\n0\r\n\r\n", b"zz\r\n", b"ffffffffffffffffff\r\n", b"0\r\n\r\n", b"-1\r\n", b"{" * 2000]
 )

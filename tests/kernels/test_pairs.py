@@ -173,9 +173,9 @@ def test_a_machine_made_session_is_bounded_by_reach(threads):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"k": 0}, "k: 0 must be at least 1"),
-        ({"min_count": 0}, "min_count: 0 must be at least 1"),
-        ({"reach": -1}, "reach: -1 must be at least 0"),
+        ({"k": 0}, "k: a whole number from 1 on is needed, not 0"),
+        ({"min_count": 0}, "min_count: a whole number from 1 on"),
+        ({"reach": -1}, "reach: a whole number from 0 on is needed, not -1"),
         ({"memory": "lots"}, "memory 'lots': write it as 512MB"),
         ({"tokens": np.array([0, 8, 1])}, r"tokens: must be in 0 .. 7, not 0 .. 8"),
         ({"tokens": np.array([0, -1, 1])}, r"tokens: must be in 0 .. 7, not -1 .. 1"),

@@ -173,6 +173,13 @@ def test_a_renamed_release_is_refused(shelf: Shelf):
         Release.open(folder.parent / "better-name")
 
 
+def test_a_release_of_another_format_is_refused_and_says_so(shelf: Shelf, monkeypatch):
+    folder = shelf()
+    monkeypatch.setattr("endcap.release.release.FORMAT", 2)
+    with pytest.raises(DamagedArtefact, match="of format 1, this endcap serves format 2; publish again"):
+        Release.open(folder)
+
+
 # -- live, back, away ----------------------------------------------------------------------------------------------
 
 

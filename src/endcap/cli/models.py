@@ -87,7 +87,10 @@ def train(
     check_replaceable(out, kind="model")
     view = Shop.open(shop)
     if until is not None:
-        view = view.until(_moment(until, "--until"))
+        end = _moment(until, "--until")
+        if len(view.events) and end > int(view.events.time.max()):
+            typer.echo(f"--until {until}: the log ends before that; all of it is used", err=True)
+        view = view.until(end)
     tuning, training = (out.resolve().with_name(f".{out.resolve().name}.{work}") for work in ("tuning", "training"))
     if budget_s is not None:
         model = _tuned(system, view, budget_s, tuning, settings=settings, seed=seed, threads=threads)
@@ -219,7 +222,7 @@ def related(
     answer = opened.candidates(request)
     titles = _titles(shop, opened)
     rows: list[dict[str, Any]] = [
-        {"item": name, "score": round(float(score), 6), "source": source}
+        {"item": name, "score": round(float(score), 6 if as_json else 3), "source": source}
         | ({"title": titles.get(int(other))} if titles else {})
         | {"reasons": [_reason(reason, opened) for reason in opened.explain(request, int(other))] if as_json else []}
         for name, score, source, other in zip(

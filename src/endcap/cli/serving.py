@@ -136,7 +136,7 @@ def recommend(
 def _announce(address: str) -> None:
     """The address and three requests to try."""
     typer.echo(f"endcap serves at {address}\n")
-    typer.echo(f"  curl '{address}/v1/items/ITEM/related?seen_as=click&want=cart&k=5'")
+    typer.echo(f"  curl '{address}/v1/items/ITEM/related?k=5'")
     typer.echo(
         f"  curl -X POST {address}/v1/recommend -H 'content-type: application/json' "
         """-d '{"actions": [{"item": "ITEM", "interaction": "click"}], "k": 5}'"""

@@ -54,8 +54,6 @@ class TypedSessions:
             top and counts, both (n_tokens, n_kinds * k), see `endcap.kernels.pairs.top_following`.
         """
         kinds = len(self.row_of)
-        top = np.full((self.n_tokens, kinds * k), -1, np.int32)
-        counts = np.zeros_like(top)
         found, found_counts = top_following(
             self.tokens,
             self.offsets,
@@ -67,6 +65,8 @@ class TypedSessions:
             reach=reach,
             threads=threads,
         )
+        top = np.full((self.n_tokens, kinds * k), -1, np.int32)
+        counts = np.zeros_like(top)
         top[:, : found.shape[1]], counts[:, : found.shape[1]] = found, found_counts
         return top, counts
 

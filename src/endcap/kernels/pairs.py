@@ -503,8 +503,8 @@ def _check(
 ) -> None:
     """Compiled loops check nothing: what would make them read beyond an array is refused here."""
     for name, value, least in (("k", k, 1), ("min_count", min_count, 1), ("reach", reach, 0)):
-        if value < least:
-            raise InputError(f"{name}: {value} must be at least {least}")
+        if not isinstance(value, int | np.integer) or not least <= value <= np.iinfo(np.int32).max:
+            raise InputError(f"{name}: a whole number from {least} on is needed, not {value!r}")
     if len(item) != len(group):
         raise InputError(f"group and item: one of each a token, not {len(group)} and {len(item)}")
     if not len(offsets) or offsets[0] != 0 or offsets[-1] != len(tokens) or (np.diff(offsets) < 0).any():

@@ -14,6 +14,7 @@ from endcap.answers import Items
 from endcap.shop import Shop
 from endcap.shop.interactions import RETURN
 
+FORMAT = 1  # of a release folder; another one is refused, not guessed at
 HISTORY_LENGTH = 200
 POPULAR_WINDOW = 28 * 86_400_000_000  # microseconds
 NOWHERE = ""  # the group of items without a category or seller

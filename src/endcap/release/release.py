@@ -17,7 +17,7 @@ from endcap.answers import NOTHING, History, Items, Searcher
 from endcap.artefact import MANIFEST, read_manifest, verify
 from endcap.errors import DamagedArtefact, InputError
 from endcap.index import mapped, open_index
-from endcap.release.contents import Groups, Histories, Sets
+from endcap.release.contents import FORMAT, Groups, Histories, Sets
 from endcap.shop import Interactions, Vocabulary
 
 GROUPS_REMEMBERED = 4096
@@ -44,6 +44,10 @@ class Release:
         """
         folder = Path(folder)
         manifest = read_manifest(folder, kind="release")
+        if manifest.get("format") != FORMAT:
+            raise DamagedArtefact(
+                f"{folder}: of format {manifest.get('format')}, this endcap serves format {FORMAT}; publish again"
+            )
         if verify:
             check_release(folder, manifest)
         try:

@@ -24,7 +24,7 @@ from endcap.answers import Space
 from endcap.artefact import new_artefact, read_manifest, save_array
 from endcap.errors import InputError
 from endcap.index import Exact, Kind, build, recall
-from endcap.release.contents import bought, group_items, histories, popular_order
+from endcap.release.contents import FORMAT, bought, group_items, histories, popular_order
 from endcap.shop import Shop
 
 RECALL_AT = 100
@@ -72,6 +72,7 @@ def write_release(
     name = _new_name(created)
     manifest: dict[str, Any] = {
         "kind": "release",
+        "format": FORMAT,
         "name": name,
         "endcap": endcap.__version__,
         "created": created,

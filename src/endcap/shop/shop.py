@@ -170,7 +170,9 @@ class Shop:
         return np.searchsorted(self.positives.user, np.arange(self.n_users + 1)).astype(np.int64)
 
     def history(self, user: int) -> History:
-        """A user's positive actions in order of time."""
+        """A user's positive actions in order of time; nothing for an unknown one (-1)."""
+        if not 0 <= user < self.n_users:
+            return History()
         rows = slice(self.user_offsets[user], self.user_offsets[user + 1])
         past = self.positives
         order = np.argsort(past.time[rows], kind="stable")
