@@ -261,6 +261,8 @@ def write_atomically(path: Path, text: str) -> None:
     Raises:
         InputError: if there can be no such file; DiskFull: if there is no room for it. The old one stays.
     """
+    if not path.name:
+        raise InputError(f"{path}: a folder; name a file to write")
     with disk_full_named(path), impossible_named(path):
         sweep(path.parent, glob.escape(path.name))
         new, lock = _make_locked(lambda: _make_file(path))

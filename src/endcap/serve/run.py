@@ -105,7 +105,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, TypeError, ValueError) as error:  # the last two: no host can have such a name
         listening.close()
         raise InputError(f"cannot listen at {host}:{port} ({error}); give another --host or --port") from None
     listening.set_inheritable(True)
