@@ -109,6 +109,7 @@ class _Worker(NamedTuple):
     found_in: NDArray[np.int64]  # (n_tokens,) the row of the index that a partner was last found in
     heaps: NDArray[np.int64]  # (groups * k,) the best so far of each group, see `_key`
     held: NDArray[np.int32]  # (groups,) how many
+    worst: NDArray[np.int64]  # (groups,) what a key must be above to enter
 
     @classmethod
     def new(cls, n_tokens: int, n_groups: int, k: int) -> _Worker:
@@ -118,6 +119,7 @@ class _Worker(NamedTuple):
             np.full(n_tokens, -1, np.int64),
             np.empty(n_groups * k, np.int64),
             np.zeros(n_groups, np.int32),
+            np.zeros(n_groups, np.int64),
         )
 
 
@@ -218,9 +220,10 @@ def _key(times, token):  # type: ignore[no-untyped-def]
 @numba.njit(nogil=True, cache=True)
 def _count_rows(  # type: ignore[no-untyped-def]
     tokens, starts, places, group, item, k, min_count, same_item, itself, both_ways, reach,
-    times, partners, found_in, heaps, held, first, begin, stop, top, counts,
+    times, partners, found_in, heaps, held, worst, first, begin, stop, top, counts,
 ):  # fmt: skip
     """Lists of the tokens begin .. stop - 1, into the rows from begin - first of `top` and `counts`."""
+    grouped = len(held) > 1
     for token in range(begin, stop):
         n_partners = 0
         for row in range(starts[token], starts[token + 1]):
@@ -258,13 +261,18 @@ def _count_rows(  # type: ignore[no-untyped-def]
             partner = partners[index]
             n = times[partner]
             times[partner] = 0
-            if n < min_count or partner == token or (not same_item and item[partner] == item[token]):
+            kind = group[partner] if grouped else 0
+            key = _key(n, partner)
+            # most partners fall here, so it comes first and without a call
+            if key <= worst[kind] or n < min_count or partner == token:
                 continue
-            _keep(heaps, held, group[partner] if len(held) > 1 else 0, k, _key(n, partner))
+            if not same_item and item[partner] == item[token]:
+                continue
+            _keep(heaps, held, worst, kind, k, key)
         if itself:
             n = starts[token + 1] - starts[token]
-            if n >= min_count:
-                _keep(heaps, held, group[token], k, _key(n, token))
+            if n >= min_count and _key(n, token) > worst[group[token]]:
+                _keep(heaps, held, worst, group[token], k, _key(n, token))
         for kind in range(len(held)):
             base = kind * k
             for slot in range(held[kind] - 1, -1, -1):
@@ -273,16 +281,20 @@ def _count_rows(  # type: ignore[no-untyped-def]
                 top[token - first, base + slot] = 0x7FFFFFFF - (key & 0xFFFFFFFF)
                 counts[token - first, base + slot] = key >> 32
             held[kind] = 0
+            worst[kind] = 0
 
 
 @numba.njit(nogil=True, cache=True)
-def _keep(heaps, held, kind, k, key):  # type: ignore[no-untyped-def]
+def _keep(heaps, held, worst, kind, k, key):  # type: ignore[no-untyped-def]
+    """Add a key above worst[kind] to a heap of at most k; `worst` is the least of a full heap, else 0."""
     base = kind * k
     if held[kind] < k:
         _sift_up(heaps, base, held[kind], key)
         held[kind] += 1
-    elif key > heaps[base]:
+    else:
         _sift_down(heaps, base, k, key)
+    if held[kind] == k:
+        worst[kind] = heaps[base]
 
 
 def top_following(
