@@ -26,12 +26,11 @@ from endcap.simulate import ShopSettings
 COMMON = {"dim": 48, "session_filter": "none", "sellers": False}
 VARIANTS: dict[str, dict[str, Any]] = {
     "the defaults": {},
+    "ns_exponent 0, the paper's": {"ns_exponent": 0.0},
+    "ns_exponent 0.25": {"ns_exponent": 0.25},
+    "ns_exponent 0.75": {"ns_exponent": 0.75},
     "learning_rate 0.05": {"learning_rate": 0.05},
-    "learning_rate 0.025": {"learning_rate": 0.025},
-    "epochs 15": {"epochs": 15},
     "epochs 30": {"epochs": 30},
-    "learning_rate 0.05, epochs 30": {"learning_rate": 0.05, "epochs": 30},
-    "ns_exponent 0.5": {"ns_exponent": 0.5},
     "window 10": {"window": 10},
     "no regulariser": {"reg_k": 0},
     "reg_k 10": {"reg_k": 10},
