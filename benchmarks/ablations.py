@@ -25,7 +25,7 @@ from endcap.simulate import ShopSettings
 PAPER: dict[str, Any] = {
     "dim": 100, "window": 5, "negatives": 5, "ns_exponent": 0.0, "reg_k": 3, "reg_weighting": "equal",
     "scorer": "in_out_cos", "targets": "typed", "session_filter": "none", "sellers": False, "epochs": 30,
-    "learning_rate": 0.1, "shared_negatives": False, "subsample": 0.0,
+    "learning_rate": 0.1, "shared_negatives": 1, "subsample": 0.0,
 }  # fmt: skip
 BASE = "the paper's"
 ABLATIONS: dict[str, dict[str, dict[str, Any]]] = {
@@ -36,8 +36,8 @@ ABLATIONS: dict[str, dict[str, dict[str, Any]]] = {
     "negatives": {
         "by frequency ** 0.5": {"ns_exponent": 0.5}, "by frequency": {"ns_exponent": 1.0},
         "of the same category": {"negatives_from": "category"}, "of the same seller": {"negatives_from": "seller"},
-        "shared by a window": {"shared_negatives": True},
-        "shared, half the learning rate": {"shared_negatives": True, "learning_rate": 0.05},
+        "shared by 4": {"shared_negatives": 4}, "shared by all of a centre": {"shared_negatives": 100},
+        "shared by all, half the learning rate": {"shared_negatives": 100, "learning_rate": 0.05},
     },
     "window": {"2": {"window": 2}, "10": {"window": 10}, "5, not drawn": {"random_window": False}},
     "dimension": {"50": {"dim": 50}, "200": {"dim": 200}},

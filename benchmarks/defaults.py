@@ -36,7 +36,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "reg_k 10": {"reg_k": 10},
     "reg. by share": {"reg_weighting": "share"},
     "subsample 0.001": {"subsample": 0.001},
-    "shared negatives, learning_rate 0.05": {"shared_negatives": True, "learning_rate": 0.05},
+    "negatives shared by 4": {"shared_negatives": 4},
 }
 LAST_EVENTS = 40_000  # of a log, so that a variant takes seconds
 COMMAND = "python benchmarks/defaults.py --data DIR"

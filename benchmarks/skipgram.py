@@ -32,7 +32,8 @@ TARGETS = {"gensim, iterable": 1 / 3, "gensim, corpus_file": 1 / 3, "fastText": 
 NOTES = """Times are of training alone: vocabularies, reading and our compilation are left out (fastText reads while it
 trains; a run of it with one dimension, no window to speak of and one negative is taken off). `one pair at a time` is
 what the models use. Its negatives come from stretches of a pool that are walked 16 times; `each draw once` walks the
-pool straight on and shows what that costs in precision. With shared negatives a centre draws once for its window."""
+pool straight on and shows what that costs in precision. Shared negatives are
+drawn once for 4 positives of a centre, or for its whole window."""
 
 
 class Corpus(NamedTuple):
@@ -99,7 +100,7 @@ class Clock:
 Trainer = Callable[[Corpus, Path, float, int], tuple[NDArray[np.float32], Outcome]]
 
 
-def train_ours(*, shared: bool = False, rounds: int | None = None) -> Trainer:
+def train_ours(*, share: int = 1, rounds: int | None = None) -> Trainer:
     """The kernel as the models call it."""
 
     def train(corpus: Corpus, text: Path, rate: float, epochs: int) -> tuple[NDArray[np.float32], Outcome]:
@@ -108,7 +109,7 @@ def train_ours(*, shared: bool = False, rounds: int | None = None) -> Trainer:
         from endcap.kernels.skipgram import ROUNDS, negative_pool, skipgram_pass
 
         numba.set_num_threads(THREADS)
-        n, run = len(corpus.cluster), skipgram_pass(DIM, shared)
+        n, run = len(corpus.cluster), skipgram_pass(DIM, share)
         counts = np.bincount(corpus.tokens, minlength=n)
         no_extras = np.zeros(n + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32)
         no_groups = np.full(n, -1, np.int32), np.zeros(1, np.int64), np.empty(0, np.int32)
@@ -183,7 +184,8 @@ OURS = "one pair at a time"
 PROGRAMS: dict[str, Trainer] = {
     OURS: train_ours(),
     "each draw once": train_ours(rounds=1),
-    "shared negatives": train_ours(shared=True),
+    "negatives shared by 4": train_ours(share=4),
+    "negatives shared by the window": train_ours(share=2 * WINDOW),
     "gensim, iterable": train_gensim(file=False),
     "gensim, corpus_file": train_gensim(file=True),
     "fastText": train_fasttext,

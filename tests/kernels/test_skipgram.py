@@ -27,53 +27,35 @@ def targets_of(session, position, window, rate, extra, extra_weight):
 
 
 def reference(
-    inputs, outputs, sessions, extra, extra_weight, negatives, n_negatives, window, rate_from, rate_to, start
+    inputs, outputs, sessions, extra, extra_weight, negatives, n_negatives, window, rate_from, rate_to, share
 ):
-    """One pair at a time, in float64, with exact sigmoids; a fixed window and no subsampling."""
-    place = start
+    """In float64, with exact sigmoids; a fixed window, no subsampling, the pool read from its start."""
+    place = 0
     for number, session in enumerate(sessions):
         rate = rate_from + (rate_to - rate_from) * number / len(sessions)
         for position, centre in enumerate(session):
-            for positive, step in targets_of(session, position, window, rate, extra, extra_weight):
+            targets = targets_of(session, position, window, rate, extra, extra_weight)
+            for start in range(0, len(targets), share):
+                together = targets[start : start + share]
                 draws = [negatives[(place + draw) % len(negatives)] for draw in range(n_negatives)]
                 place += n_negatives
+                terms = [(positive, 1.0, step) for positive, step in together]
+                terms += [(draw, 0.0, sum(step for positive, step in together if positive != draw)) for draw in draws]
                 gradient = np.zeros(DIM)
-                for target, label in [(positive, 1.0), *((n, 0.0) for n in draws if n != positive)]:
-                    score = inputs[centre] @ outputs[target]
-                    error = (label - sigmoid(score)) * step
+                for target, label, step in terms:
+                    error = (label - sigmoid(inputs[centre] @ outputs[target])) * step
                     gradient += error * outputs[target]
                     outputs[target] += error * inputs[centre]
                 inputs[centre] += gradient
 
 
-def shared_reference(
-    inputs, outputs, sessions, extra, extra_weight, negatives, n_negatives, window, rate_from, rate_to, start
-):
-    """Negatives once for a centre, each counted once for every positive that it is not; the centre moves at the end."""
-    place = start
-    for number, session in enumerate(sessions):
-        rate = rate_from + (rate_to - rate_from) * number / len(sessions)
-        for position, centre in enumerate(session):
-            targets = targets_of(session, position, window, rate, extra, extra_weight)
-            draws = [negatives[(place + draw) % len(negatives)] for draw in range(n_negatives)]
-            place += n_negatives
-            terms = [(positive, 1.0, step) for positive, step in targets]
-            terms += [(draw, 0.0, sum(step for positive, step in targets if positive != draw)) for draw in draws]
-            gradient = np.zeros(DIM)
-            for target, label, step in terms:
-                error = (label - sigmoid(inputs[centre] @ outputs[target])) * step
-                gradient += error * outputs[target]
-                outputs[target] += error * inputs[centre]
-            inputs[centre] += gradient
-
-
 def run(inputs, outputs, sessions, extra, *, extra_weight=1.0, negatives, n_negatives=2, window=2, rates=(0.1, 0.05),
-        seed=3, random_window=False, chunks=1, shared=False, groups=None, rounds=1):  # fmt: skip
+        seed=3, random_window=False, chunks=1, share=1, groups=None, rounds=1):  # fmt: skip
     n = len(inputs)
     lengths = [len(extra.get(token, [])) for token in range(n)]
     groups = np.full(n, -1, np.int32) if groups is None else np.asarray(groups, np.int32)
     members = np.argsort(groups, kind="stable").astype(np.int32)
-    skipgram_pass(DIM, shared)(
+    skipgram_pass(DIM, share)(
         inputs, outputs,
         np.array([token for session in sessions for token in session], np.int32),
         np.append(0, np.cumsum([len(session) for session in sessions])).astype(np.int64),
@@ -86,8 +68,8 @@ def run(inputs, outputs, sessions, extra, *, extra_weight=1.0, negatives, n_nega
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("shared", "exactly"), [(False, reference), (True, shared_reference)])
-def test_a_pass_is_the_reference(shared, exactly):
+@pytest.mark.parametrize("share", [1, 2, 100])
+def test_a_pass_is_the_reference(share):
     rng = np.random.default_rng(1)
     sessions = [list(rng.integers(0, 9, rng.integers(1, 7))) for _ in range(20)]
     extra = {2: [5, 7], 8: [0]}
@@ -95,8 +77,8 @@ def test_a_pass_is_the_reference(shared, exactly):
     negatives = np.full(4, 6, np.int32)
     inputs, outputs = tables(9)
     exact_inputs, exact_outputs = inputs.astype(np.float64), outputs.astype(np.float64)
-    run(inputs, outputs, sessions, extra, extra_weight=0.5, negatives=negatives, shared=shared)
-    exactly(exact_inputs, exact_outputs, sessions, extra, 0.5, negatives, 2, 2, 0.1, 0.05, 0)
+    run(inputs, outputs, sessions, extra, extra_weight=0.5, negatives=negatives, share=share)
+    reference(exact_inputs, exact_outputs, sessions, extra, 0.5, negatives, 2, 2, 0.1, 0.05, share)
     np.testing.assert_allclose(inputs, exact_inputs, atol=2e-3)  # the sigmoid's table has cells of 0.012
     np.testing.assert_allclose(outputs, exact_outputs, atol=2e-3)
 
@@ -147,17 +129,17 @@ def test_every_stretch_of_the_pool_is_walked_as_often_as_rounds_say():
         assert len(np.unique(moved // STRETCH)) == min(2, stretches)
 
 
-@pytest.mark.parametrize("shared", [False, True])
-def test_a_centre_in_a_group_is_pushed_away_from_that_group_alone(shared):
+@pytest.mark.parametrize("share", [1, 4])
+def test_a_centre_in_a_group_is_pushed_away_from_that_group_alone(share):
     groups = [0, 0, 0, 1, 1, -1]
     negatives = negative_pool(np.ones(6, np.int64), 0, 1000, np.random.default_rng(0))
     inputs, outputs = tables(6)
     before = outputs.copy()
-    run(inputs, outputs, [[0, 5]] * 50, {}, negatives=negatives, groups=groups, shared=shared, rates=(0.1, 0.1))
+    run(inputs, outputs, [[0, 5]] * 50, {}, negatives=negatives, groups=groups, share=share, rates=(0.1, 0.1))
     moved = np.abs(outputs - before).max(axis=1) > 0
     assert moved.tolist() == [True] * 6  # token 5 has no group: its negatives come from everywhere
     inputs, outputs = tables(6)
-    run(inputs, outputs, [[0, 1]] * 50, {}, negatives=negatives, groups=groups, shared=shared, rates=(0.1, 0.1))
+    run(inputs, outputs, [[0, 1]] * 50, {}, negatives=negatives, groups=groups, share=share, rates=(0.1, 0.1))
     moved = np.abs(outputs - before).max(axis=1) > 0
     assert moved.tolist() == [True, True, True, False, False, False]
 

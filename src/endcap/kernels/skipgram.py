@@ -5,8 +5,8 @@ stays in cache while its window is walked; the sigmoid is a table; negatives are
 every chunk walks a stretch of it several times before the next, so that the rows of most negatives are in cache, too
 (`rounds`; the draws stay what they were, only those of a few hundred centres repeat one another).
 
-With shared negatives a centre draws once for its whole window (Ji et al., 2016, "Parallelizing Word2Vec in Shared and
-Distributed Memory"): for n positives and k negatives n + k products instead of n (1 + k).
+Positives of a centre may share a draw of negatives (Ji et al., 2016, "Parallelizing Word2Vec in Shared and Distributed
+Memory"): n positives that share k negatives take n + k products instead of n (1 + k).
 """
 
 from __future__ import annotations
@@ -75,18 +75,19 @@ def _next_place(place, begin, rounds_left, rounds, pool):  # type: ignore[no-unt
 
 
 @lru_cache(maxsize=8)
-def skipgram_pass(dim: int, shared: bool = False) -> Callable[..., None]:
-    """The compiled pass for one dimension, one pair at a time or with negatives shared by a centre's whole window.
+def skipgram_pass(dim: int, share: int = 1) -> Callable[..., None]:
+    """The compiled pass for one dimension; `share` positives of a centre at a time share one draw of negatives.
 
-    With `shared`, a centre's gradients are those of one moment: its negatives count once for each positive, and its
-    own row moves at the end. That is another order of the same sum; benchmarks/skipgram.py shows what it costs.
+    1 is one pair at a time. With more, the gradients of these positives are those of one moment: a negative counts once
+    for each positive that it is not, and the centre's own row moves at the end. That is another order of the same sum,
+    in longer steps; benchmarks/skipgram.py shows what it costs.
 
     Its arguments:
         inputs, outputs: (n, dim) float32, changed in place.
         tokens: (m,) int32, all sessions in a row; offsets: (sessions + 1,) int64.
         extra_offsets (n + 1,) int64, extra_targets int32, extra_weights float32: CSR of further positive targets of
             each token, visited at every occurrence of it; the weights scale their steps.
-        negatives: (pool,) int32; n_negatives: drawn for each positive, or with `shared` for each centre;
+        negatives: (pool,) int32; n_negatives: in a draw;
         rounds: how often each stretch of the pool is walked before the next.
         groups: (n,) int32, -1 for none; member_offsets (groups + 1,) int64, members int32: CSR of the tokens of each
             group. A centre in a group draws its negatives from that group alone, evenly; all -1: from the pool.
@@ -169,9 +170,10 @@ def skipgram_pass(dim: int, shared: bool = False) -> Callable[..., None]:
                         group_begin = member_offsets[groups[centre]]
                         group_size = member_offsets[groups[centre] + 1] - group_begin
                     x = inputs[centre]
-                    if shared:
+                    for start in range(0, n_positives, share):
+                        stop = min(start + share, n_positives)
                         gradient[:] = 0
-                        for which in range(n_positives):
+                        for which in range(start, stop):
                             _step(x, outputs[positives[which]], np.float32(1), rates[which], gradient, dim)
                         for _ in range(n_negatives):
                             negative = negatives[place]
@@ -179,25 +181,13 @@ def skipgram_pass(dim: int, shared: bool = False) -> Callable[..., None]:
                             if group_size:
                                 negative = members[group_begin + negative % group_size]
                             pushed = np.float32(0)
-                            for which in range(n_positives):
+                            for which in range(start, stop):
                                 if positives[which] != negative:
                                     pushed += rates[which]
-                            _step(x, outputs[negative], np.float32(0), pushed, gradient, dim)
+                            if pushed > 0:
+                                _step(x, outputs[negative], np.float32(0), pushed, gradient, dim)
                         for d in range(dim):
                             x[d] += gradient[d]
-                    else:
-                        for which in range(n_positives):
-                            gradient[:] = 0
-                            _step(x, outputs[positives[which]], np.float32(1), rates[which], gradient, dim)
-                            for _ in range(n_negatives):
-                                negative = negatives[place]
-                                place, begin, rounds_left = _next_place(place, begin, rounds_left, rounds, pool)
-                                if group_size:
-                                    negative = members[group_begin + negative % group_size]
-                                if negative != positives[which]:
-                                    _step(x, outputs[negative], np.float32(0), rates[which], gradient, dim)
-                            for d in range(dim):
-                                x[d] += gradient[d]
 
     return run
 

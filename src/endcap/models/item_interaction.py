@@ -84,8 +84,8 @@ class ItemInteractionConfig(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="all (paper); category, seller: only tokens of the centre's own, which the paper saw lose"),
     ] = "all"
     shared_negatives: Annotated[
-        bool, Meta(description="draw once for a centre's whole window: faster, and worse at high learning rates")
-    ] = False
+        int, Meta(ge=1, description="positives of a centre that share a draw of negatives; 4 is faster and coarser")
+    ] = 1
     typed: Annotated[bool, Meta(description="tokens are (item, interaction); false: items alone")] = True
     reg_k: Annotated[int, Meta(ge=0, description="tokens of R_c for each interaction (paper: 3); 0: none")] = 3
     reg_weight: Annotated[float, Meta(ge=0, description="weight of the regulariser's terms (paper: 1)")] = 1.0
