@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from endcap.answers import Items
 from endcap.artefact import MANIFEST, new_artefact, read_manifest
 from endcap.graph.sessions import TypedSessions
 from endcap.jobs.publish import publish
@@ -110,7 +111,7 @@ class PlantedInteraction(ItemInteraction):
         super().__init__(**settings)
         self._planted = planted
 
-    def _train(self, corpus: TypedSessions, effort: Effort, stage: str) -> Tables:
+    def _train(self, corpus: TypedSessions, group_of: Items, effort: Effort, stage: str) -> Tables:
         rng = np.random.default_rng([effort.seed, 3])
         spread = 1 / np.sqrt(np.arange(1, DIM + 1))
         spread *= np.sqrt(DIM) / np.linalg.norm(spread)

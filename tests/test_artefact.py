@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import resource
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 
 from endcap.artefact import (
     MANIFEST,
+    disk_full_named,
     new_artefact,
     read_manifest,
     read_verified,
@@ -129,6 +132,22 @@ def test_a_full_disk_is_never_taken_for_done(tmp_path, save, left):
     check(tmp_path / "m")
     assert isinstance(found.value, DiskFull) or left != ["m"]
     assert sorted(path.name for path in tmp_path.iterdir()) == left
+
+
+@numba.njit(cache=True)
+def doubled(number):
+    return 2 * number
+
+
+def test_a_compiler_without_room_for_its_cache_is_named(tmp_path, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("numba.core.caching.open", full, raising=False)
+    with pytest.raises(DiskFull, match=r"^the cache of compiled functions.*NUMBA_CACHE_DIR"), disk_full_named(tmp_path):
+        doubled(2)
+    with pytest.raises(DiskFull, match=f"^{tmp_path}: the disk is full"), disk_full_named(tmp_path):
+        full()
 
 
 def test_what_killed_writers_left_goes_and_what_living_ones_write_stays(tmp_path):

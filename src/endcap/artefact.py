@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from endcap.errors import DamagedArtefact, DiskFull, EndcapError, InputError
@@ -292,8 +293,8 @@ def disk_full_named(where: Path) -> Iterator[None]:
     except Exception as error:
         if lacks_room(error):
             raise DiskFull(
-                f"{where}: the disk is full, or its quota used up; make room and run this again (what was there is "
-                "unchanged)"
+                f"{place_of(error, where)}: the disk is full, or its quota used up; make room and run this again (what "
+                "was there is unchanged)"
             ) from None
         raise
 
@@ -333,6 +334,12 @@ def lacks_room(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def place_of(error: Exception, where: object) -> object:
+    """Where there was no room: `where`, unless it was numba, which keeps compiled functions and does not say so."""
+    modules = {frame.f_globals.get("__name__") for frame, _ in walk_tb(error.__traceback__)}
+    return "the cache of compiled functions (NUMBA_CACHE_DIR moves it)" if "numba.core.caching" in modules else where
 
 
 def _empty(folder: Path) -> None:

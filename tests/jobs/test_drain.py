@@ -12,6 +12,7 @@ from endcap.jobs.drain import drain
 from endcap.serve.events import EVENT_COLUMNS, ItemUpdate
 from endcap.serve.state import LiveState
 from endcap.shop import Shop
+from endcap.shop.storage import read_rejected
 
 NEWEST = 1_760_000_000_000_000
 
@@ -59,7 +60,10 @@ def test_recorded_events_are_in_the_shop_once(own_shop: Path, state: Path):
 
 
 def test_killed_before_the_acknowledgement_nothing_comes_twice(own_shop: Path, state: Path, monkeypatch):
+    """Neither an event that the shop holds nor one that it refused, though others have come since."""
     before = len(Shop.open(own_shop).events)
+    with LiveState(state) as live:
+        live.record([row(98, interaction="teleport")]).result()
 
     def killed(self: LiveState, up_to: int) -> None:
         raise KeyboardInterrupt
@@ -69,11 +73,13 @@ def test_killed_before_the_acknowledgement_nothing_comes_twice(own_shop: Path, s
         drain(state, own_shop)
     monkeypatch.undo()
     with LiveState(state) as live:
-        live.record([row(20)]).result()
+        live.record([row(20), row(99, interaction="teleport")]).result()
     report = drain(state, own_shop)
-    assert report.rows_kept == 1
-    assert report.reasons == {"duplicate event_id": 20}
+    assert (report.rows_read, report.rows_kept, report.changed) == (2, 1, True)
     assert len(Shop.open(own_shop).events) == before + 21
+    refused = [text for text in read_rejected(own_shop)["raw"].to_pylist() if "teleport" in text]
+    assert len(refused) == 2
+    assert drain(state, own_shop).rows_read == 0
 
 
 def test_killed_before_the_shop_is_written_nothing_is_lost(own_shop: Path, state: Path, monkeypatch):
@@ -86,8 +92,12 @@ def test_killed_before_the_shop_is_written_nothing_is_lost(own_shop: Path, state
     with pytest.raises(KeyboardInterrupt):
         drain(state, own_shop)
     monkeypatch.undo()
-    drain(state, own_shop)
-    assert len(Shop.open(own_shop).events) == before + 20
+    with LiveState(state) as live:
+        live.record([row(20), row(21, interaction="teleport")]).result()
+    report = drain(state, own_shop)
+    assert (report.rows_read, report.rows_kept, report.rows_rejected) == (22, 21, 1), "what was begun, and the others"
+    assert sum(report.reasons.values()) == 1
+    assert len(Shop.open(own_shop).events) == before + 21
 
 
 def test_an_odd_event_is_quarantined_and_holds_up_nobody(own_shop: Path, tmp_path: Path):

@@ -224,6 +224,36 @@ def test_a_checkpoint_of_other_settings_is_not_used(shop, tmp_path):
     assert Checkpoint(tmp_path, {"seed": 2}).stage("items").load() == (0, {})
 
 
+def test_a_checkpoint_of_other_events_is_not_used(tmp_path):
+    """Not even where all counts, times and vocabularies are the same."""
+    items = ["a", "b", "c", "d"]
+    swapped = [items, ["a", "b", "d", "c"]]
+    shops = [
+        Shop.from_tables(
+            {
+                "user": ["u"] * 4 + ["v"] * 4,
+                "item": [*items, *order],
+                "interaction": ["click"] * 8,
+                "time": [1_790_000_000 + 60 * step for step in range(8)],
+            }
+        )
+        for order in swapped
+    ]
+    models = [ItemInteraction(dim=4, epochs=1, reg_k=1).fit(shop, checkpoint=tmp_path / "part") for shop in shops]
+    assert models[0]._provenance() == models[1]._provenance()
+    assert models[0].checkpoint.key != models[1].checkpoint.key
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_named(tmp_path, caplog):
+    Checkpoint(tmp_path / "part", {}).save(4, {"inputs": np.zeros(3)}, now=True)
+    with (tmp_path / "part" / "inputs.npy").open("ab") as file:
+        file.write(b"x")
+    assert Checkpoint(tmp_path / "part", {}).load() == (0, {})
+    assert len(caplog.messages) == 1
+    assert "inputs.npy" in caplog.text
+    assert "anew" in caplog.text
+
+
 def test_two_threads_stay_within_a_band_of_one(shop):
     hits = []
     for threads in (1, 2):

@@ -13,7 +13,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 
-from endcap.errors import EndcapError, InputError
+from endcap.errors import DamagedArtefact, EndcapError, InputError
 from endcap.serve.events import Event, EventRow, ItemUpdate, event_row, now_us
 from endcap.serve.state import LiveState
 
@@ -26,6 +26,33 @@ def row(user: str, item: str, interaction: str = "click", time: int = NOW, event
 
 def update(**fields: object) -> ItemUpdate:
     return msgspec.convert(fields, ItemUpdate)
+
+
+def test_a_large_file_is_not_read_through_at_every_start(tmp_path: Path, monkeypatch, caplog) -> None:
+    """A damaged index is found in a small one; a large one is opened, and that it was not checked is said."""
+    with LiveState(tmp_path / "state.db") as state:
+        state.record([row(f"u{n}", f"i{n}", event_id=f"e{n}") for n in range(500)]).result()
+    content = bytearray((tmp_path / "state.db").read_bytes())
+    content[-4096:] = bytes(4096)
+    (tmp_path / "state.db").write_bytes(content)
+    with pytest.raises(DamagedArtefact, match=r"state\.db: damaged"):
+        LiveState(tmp_path / "state.db")
+    assert not caplog.messages
+    monkeypatch.setattr("endcap.serve.state.CHECKED_UP_TO", 1_000)
+    LiveState(tmp_path / "state.db").close()
+    assert "quick_check" in caplog.text
+
+
+def test_a_claim_stands_until_it_is_acknowledged(state: LiveState) -> None:
+    state.record([row("u", f"i{n}") for n in range(3)]).result()
+    assert state.claim() == (3, False)
+    state.record([row("u", "later")]).result()
+    assert state.claim() == (3, True)
+    assert state.pending_events(up_to=3)["item"].to_pylist() == ["i0", "i1", "i2"]
+    state.acknowledge(3)
+    assert state.claim() == (4, False)
+    state.acknowledge(4)
+    assert state.claim() == (4, False)
 
 
 def test_recent_events_come_back_in_order_of_time(state: LiveState) -> None:

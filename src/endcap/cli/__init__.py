@@ -34,10 +34,10 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     except OSError as error:  # a path that nothing can be read from or written to
-        from endcap.artefact import lacks_room
+        from endcap.artefact import lacks_room, place_of
 
         if lacks_room(error):
-            where = error.filename or "what was to be written"
+            where = place_of(error, error.filename or "what was to be written")
             print(f"error: {EndcapError(f'{where}: the disk is full; make room and run this again')}", file=sys.stderr)
             raise SystemExit(1) from None
         print(f"error: {EndcapError(f'{error.filename}: {error.strerror}')}", file=sys.stderr)

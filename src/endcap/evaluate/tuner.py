@@ -211,7 +211,7 @@ def tune(
     start = msgspec.to_builtins(models.create(system, given).config)
     searched = _searched(system, given, space)
     judge = Judge(shop, validation)
-    key = _key(system, start, sorted(given), searched, str(validation), seed, _fingerprint(shop))
+    key = _key(system, start, sorted(given), searched, str(validation), seed, shop.fingerprint())
     kept_in = None if folder is None else Path(folder)
     checkpoint = kept_in / "training" if kept_in else None
     with _journal(kept_in, key) as journal, progress(f"tuning {system}", budget_s, shown=show) as bar:
@@ -465,11 +465,3 @@ def _decoded(line: bytes) -> Trial | None:
 def _key(*parts: Any) -> str:
     """What a tuning depends on, as one word: another key begins anew."""
     return hashlib.sha256(json.dumps([endcap.__version__, *parts], default=str).encode()).hexdigest()[:32]
-
-
-def _fingerprint(shop: Shop) -> str:
-    """SHA-256 over the events of a view."""
-    digest = hashlib.sha256()
-    for column in (shop.events.user, shop.events.item, shop.events.interaction, shop.events.time, shop.events.session):
-        digest.update(np.ascontiguousarray(column).tobytes())
-    return digest.hexdigest()

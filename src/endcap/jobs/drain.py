@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,8 +25,8 @@ DRAINING = ".draining"  # held inside the shop while events are on their way, an
 def drain(state: str | Path, shop: str | Path, *, page: int = PAGE, show: bool = False) -> IngestReport:
     """Append what the server recorded, and what it was told about items, to the shop.
 
-    Events are acknowledged after they are in the shop. If it stops between the two, they come again, and their
-    `event_id` gives them away.
+    Events are claimed before and acknowledged after they are in the shop. If it stops between the two, the next drain
+    begins with what was claimed: files that the shop knows already, so that not even a refused event is listed twice.
 
     Args:
         state: the server's state file; shop: an existing shop; page: events read at a time.
@@ -43,35 +44,50 @@ def drain(state: str | Path, shop: str | Path, *, page: int = PAGE, show: bool =
         workshop(shop / DRAINING, "recorded events of this shop") as folder,
         LiveState(state) as live,
     ):
-        try:
-            events, described, last = _written(live, folder, page)
-        except sqlite3.Error as error:
-            raise EndcapError(f"{state}: cannot be read ({error}); nothing was drained") from None
-        if not events and not described:
-            return IngestReport(changed=False, **current_generation(shop).manifest["about"])
-        # The server has checked these events already; an odd one goes to quarantine and must not hold up the others.
-        report = ingest(events, items=described, shop=shop, max_rejected=1.0, show=show)
-        if last is not None:
-            live.acknowledge(last)
+        report, more = IngestReport(changed=False), True
+        while more:
+            claimed, more = live.claim()
+            try:
+                events, described = _written(live, folder, page, claimed)
+            except sqlite3.Error as error:
+                raise EndcapError(f"{state}: cannot be read ({error}); nothing was drained") from None
+            report = _joined(report, _append(events, described, shop, show))
+            live.acknowledge(claimed)
     return report
 
 
-def _written(live: LiveState, folder: Path, page: int) -> tuple[list[Path], list[Path], int | None]:
-    """Files of the pending events and of what is known of items, and the number of the last event."""
-    events, last = [], None
-    for number, table in enumerate(_pages(live, page)):
-        events.append(_write(table.drop_columns(["seq"]), folder / f"live-{number:06d}.parquet"))
-        last = table["seq"][-1].as_py()
+def _append(events: list[Path], described: list[Path], shop: Path, show: bool) -> IngestReport:
+    if not events and not described:
+        return IngestReport(changed=False, **current_generation(shop).manifest["about"])
+    # The server has checked these events already; an odd one goes to quarantine and must not hold up the others.
+    return ingest(events, items=described, shop=shop, max_rejected=1.0, show=show)
+
+
+def _joined(first: IngestReport, then: IngestReport) -> IngestReport:
+    """One report of both: the events of each, and the shop as the second left it."""
+    for name in ("rows_read", "rows_kept", "rows_rejected", "sources", "skipped"):
+        setattr(then, name, getattr(first, name) + getattr(then, name))
+    then.reasons = dict((Counter(first.reasons) + Counter(then.reasons)).most_common())
+    then.changed = then.changed or first.changed
+    return then
+
+
+def _written(live: LiveState, folder: Path, page: int, up_to: int) -> tuple[list[Path], list[Path]]:
+    """Files of the pending events up to a number, and of what is known of items."""
+    events = [
+        _write(table.drop_columns(["seq"]), folder / f"live-{number:06d}.parquet")
+        for number, table in enumerate(_pages(live, page, up_to))
+    ]
     items = _described(live.live_items())
-    return events, [_write(items, folder / "live-items.parquet")] if len(items) else [], last
+    return events, [_write(items, folder / "live-items.parquet")] if len(items) else []
 
 
-def _pages(live: LiveState, page: int) -> Iterator[pa.Table]:
+def _pages(live: LiveState, page: int, up_to: int) -> Iterator[pa.Table]:
     """Pending events in order, some at a time."""
-    table = live.pending_events(page)
+    table = live.pending_events(page, up_to=up_to)
     while len(table):
         yield table
-        table = live.pending_events(page, after=table["seq"][-1].as_py())
+        table = live.pending_events(page, after=table["seq"][-1].as_py(), up_to=up_to)
 
 
 def _write(table: pa.Table, path: Path) -> Path:

@@ -117,7 +117,8 @@ class Model:
         if len(shop.positives) == 0:
             raise InputError(f"{self.system}: the shop view has no positive events to learn from")
         self.origin = Origin.of(shop, seed)
-        self.checkpoint = Checkpoint(checkpoint, self._provenance())
+        if checkpoint is not None:
+            self.checkpoint = Checkpoint(checkpoint, {**self._provenance(), "data": shop.fingerprint()})
         self._fit(shop, seed=seed, threads=threads, show=show)
         return self
 

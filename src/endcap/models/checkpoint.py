@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import time
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from endcap.artefact import new_artefact, read_manifest, save_array, verify
 from endcap.errors import EndcapError
 
 SAVE_EVERY_S = 30.0
+
+log = logging.getLogger("endcap.models")
 
 
 class Checkpoint:
@@ -38,13 +41,14 @@ class Checkpoint:
         return part
 
     def load(self) -> tuple[int, dict[str, NDArray[Any]]]:
-        """(steps done, arrays); (0, {}) where there is nothing to go on from."""
+        """(steps done, arrays); (0, {}) where there is nothing to go on from. What is damaged is named and not used."""
         if self.folder is None or not self.folder.is_dir():
             return 0, {}
         try:
             manifest = read_manifest(self.folder, kind="checkpoint")
             verify(self.folder, manifest)
-        except EndcapError:  # a half-written or damaged state is worth no more than none
+        except EndcapError as error:
+            log.warning("%s: a damaged checkpoint is passed over, this training starts anew", error)
             return 0, {}
         if manifest["key"] != self.key:
             return 0, {}

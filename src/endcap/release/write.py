@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import secrets
@@ -105,25 +104,14 @@ def _about_shop(shop: Shop) -> dict[str, Any]:
 
 def data_fingerprint(shop: Shop) -> str:
     """SHA-256 over a shop's events and what a release keeps of its catalogue."""
-    digest = hashlib.sha256()
-    events = shop.events
-    for column in (events.user, events.item, events.interaction, events.time):
-        digest.update(np.ascontiguousarray(column).data)
-    for batch in _plain_catalogue(shop).combine_chunks().to_batches():
-        digest.update(batch.serialize())
-    return digest.hexdigest()
-
-
-def _plain_catalogue(shop: Shop) -> pa.Table:
-    """The catalogue without vectors, which belong to the models that use them."""
-    return shop.catalogue.select([name for name in shop.catalogue.column_names if not name.startswith("vector_")])
+    return shop.fingerprint(vectors=False)
 
 
 def _write_shop(folder: Path, shop: Shop) -> None:
     """Vocabularies, catalogue, histories and popularity."""
     pq.write_table(pa.table({"item": shop.items.ids}), folder / "items.parquet")
     pq.write_table(pa.table({"user": shop.users.ids}), folder / "users.parquet")
-    pq.write_table(_plain_catalogue(shop), folder / "catalogue.parquet")
+    pq.write_table(shop.plain_catalogue(), folder / "catalogue.parquet")
     for name, arrays in (("histories", histories(shop)), ("bought", bought(shop))):
         (folder / name).mkdir()
         for column, array in arrays._asdict().items():

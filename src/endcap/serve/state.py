@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import queue
 import sqlite3
 import threading
@@ -53,7 +54,10 @@ TAIL = 200  # as many actions of one person as a release keeps
 KEEP_DRAINED_US = 14 * 86_400_000_000
 BUSY_TIMEOUT_S = 15.0
 MAX_JOBS_A_COMMIT = 256
+CHECKED_UP_TO = 256 << 20  # bytes; reading more, page by page from a cold disk, would hold up a start for too long
 OF_THE_ROWS = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)  # errors that only one job has
+
+log = logging.getLogger("endcap.serve")
 
 Job = Callable[[sqlite3.Connection], Any]
 _QUOTED = ", ".join(f'"{name}"' for name in EVENT_COLUMNS)
@@ -131,29 +135,40 @@ class LiveState:
         )
         return [LiveAction(*row) for row in rows][::-1]
 
-    def pending_events(self, limit: int = 100_000, after: int | None = None) -> pa.Table:
+    def pending_events(self, limit: int = 100_000, after: int | None = None, up_to: int | None = None) -> pa.Table:
         """Events not drained yet (or those after the given `seq`), oldest first: `seq` and `EVENT_COLUMNS`."""
         start = self._counter("drained_up_to") if after is None else after
-        rows = (
-            self._reader()
-            .execute(f"SELECT seq, {_QUOTED} FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (start, limit))
-            .fetchall()
-        )
+        end = -1 if up_to is None else up_to
+        statement = f"SELECT seq, {_QUOTED} FROM events WHERE seq > ? AND (? < 0 OR seq <= ?) ORDER BY seq LIMIT ?"
+        rows = self._reader().execute(statement, (start, end, end, limit)).fetchall()
         columns = list(zip(*rows, strict=True)) if rows else [()] * len(EVENT_SCHEMA)
         return pa.table(
             [pa.array(values, field.type) for values, field in zip(columns, EVENT_SCHEMA, strict=True)],
             schema=EVENT_SCHEMA,
         )
 
+    def claim(self) -> tuple[int, bool]:
+        """The `seq` up to which events are to be drained now, and whether others come after it.
+
+        A claim stands until it is acknowledged, so that a drain that begins anew has the same events before it.
+        """
+
+        def job(connection: sqlite3.Connection) -> tuple[int, bool]:
+            last = connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0]
+            drained = _counted(connection, "drained_up_to")
+            claimed = _counted(connection, "claimed_up_to")
+            if claimed <= drained:
+                claimed = max(last, drained)
+                _count(connection, "claimed_up_to", claimed)
+            return claimed, claimed < last
+
+        return self._submit(job).result()
+
     def acknowledge(self, up_to: int) -> None:
         """Say that events up to `seq` are in the shop. They stay a fortnight, until a release has surely taken them."""
 
         def job(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                "INSERT INTO counters VALUES ('drained_up_to', :seq)"
-                " ON CONFLICT (name) DO UPDATE SET value = max(value, :seq)",
-                {"seq": up_to},
-            )
+            _count(connection, "drained_up_to", up_to)
             too_old = now_us() - KEEP_DRAINED_US
             connection.execute("DELETE FROM events WHERE seq <= ? AND received < ?", (up_to, too_old))
 
@@ -287,7 +302,13 @@ class LiveState:
         return connection
 
     def _check_whole(self, connection: sqlite3.Connection) -> None:
-        """Refuse a file whose tables and indexes do not hold together; what stands in a row SQLite cannot vouch for."""
+        """Refuse a file whose tables and indexes do not hold together; what stands in a row SQLite cannot vouch for.
+
+        A large file is not read through: it would keep a server from starting again after a crash.
+        """
+        if self.path.stat().st_size > CHECKED_UP_TO:
+            log.warning("%s: too large to be checked at every start; PRAGMA quick_check in sqlite3 does it", self.path)
+            return
         try:
             found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         except sqlite3.OperationalError:
@@ -318,8 +339,7 @@ class LiveState:
         return reader
 
     def _counter(self, name: str) -> int:
-        found = self._reader().execute("SELECT value FROM counters WHERE name = ?", (name,)).fetchone()
-        return found[0] if found else 0
+        return _counted(self._reader(), name)
 
     def _submit(self, job: Job) -> Future[Any]:
         future: Future[Any] = Future()
@@ -350,10 +370,24 @@ class LiveState:
         except sqlite3.Error as error:
             with suppress(sqlite3.Error):  # where the disk failed, so may this; nothing is committed either way
                 connection.execute("ROLLBACK")
-            failure = EndcapError(f"{self.path}: not written ({error})")
+            kind = DiskFull if lacks_room(error) else EndcapError
+            failure = kind(f"{self.path}: not written ({error})")
             outcomes = [lambda future=future: future.set_exception(failure) for _, future in jobs]  # type: ignore[misc]
         for tell in outcomes:
             tell()
+
+
+def _counted(connection: sqlite3.Connection, name: str) -> int:
+    found = connection.execute("SELECT value FROM counters WHERE name = ?", (name,)).fetchone()
+    return found[0] if found else 0
+
+
+def _count(connection: sqlite3.Connection, name: str, value: int) -> None:
+    """Set a counter, which never goes back."""
+    connection.execute(
+        "INSERT INTO counters VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = max(value, :value)",
+        {"name": name, "value": value},
+    )
 
 
 def _attempt(connection: sqlite3.Connection, job: Job, future: Future[Any]) -> Callable[[], None]:

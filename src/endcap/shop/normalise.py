@@ -5,6 +5,7 @@ Every rule of what a good row is stands here. No expression fails on a value: wh
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import reduce
@@ -12,6 +13,7 @@ from functools import reduce
 import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
+import numpy as np
 
 from endcap.errors import InputError
 from endcap.shop.columns import ATTRIBUTE_TEXTS, FOLDED, NUMBERS, TEXTS, VECTOR_PREFIX, Chosen
@@ -33,6 +35,9 @@ NOT_BAD = (IGNORED, DUPLICATE, DUPLICATE_EVENT)  # rejected, and yet no sign of 
 CONTROL_CHARACTERS = r"[\x00-\x1f\x7f]"
 # Seconds, milliseconds, microseconds: how many microseconds one has, and the first number that is no time in it.
 UNITS = ((1_000_000, 10**11), (1_000, 10**14), (1, 10**17))
+
+# The largest numbers that columns narrower than float64 can store.
+LARGEST = {"quantity": float(np.finfo(np.float32).max), "position": np.iinfo(np.int32).max}
 
 BOOLEANS = {"true": True, "t": True, "yes": True, "1": True, "false": False, "f": False, "no": False, "0": False}
 
@@ -266,12 +271,13 @@ def _code(said: ir.StringValue, rules: EventRules) -> ir.IntegerValue:
 
 
 def _number(column: ir.Value, name: str) -> ir.FloatingValue:
-    """A finite number, else null."""
+    """A number that can be stored, else null."""
     kind = column.type()
     if kind.is_array() or kind.is_struct() or kind.is_map() or kind.is_temporal():
         raise InputError(f"the column for {name} holds {kind} values; numbers are needed")
     number = (column.strip() if kind.is_string() else column).try_cast("float64")
-    return ibis.ifelse(number.isnan() | number.isinf(), _null("float64"), number)
+    too_large = number.abs() > LARGEST.get(name, sys.float_info.max)
+    return ibis.ifelse(number.isnan() | too_large, _null("float64"), number)
 
 
 def _unreadable(column: ir.Value, value: ir.Value) -> ir.BooleanValue:
@@ -308,7 +314,7 @@ def _time(column: ir.Value) -> ir.IntegerValue:
         return _by_magnitude(column.try_cast("int64"))
     if kind.is_floating() or kind.is_decimal():
         return _by_magnitude(column.cast("float64"))
-    if kind.is_timestamp() or kind.is_date():
+    if kind.is_timestamp() or kind.is_date() or _has_zone_and_nanoseconds(kind):
         return microseconds_of(column.cast(dt.Timestamp(timezone="UTC")))
     if not kind.is_string():
         raise InputError(f"the column for time holds {kind} values; numbers, timestamps or ISO 8601 are needed")
@@ -320,6 +326,11 @@ def _time(column: ir.Value) -> ir.IntegerValue:
         (whole, _by_magnitude(text.try_cast("int64"))),
         else_=_by_magnitude(text.try_cast("float64")),
     )
+
+
+def _has_zone_and_nanoseconds(kind: dt.DataType) -> bool:
+    """Timestamps as pandas writes them, a type of the engine that ibis has no name for."""
+    return isinstance(kind, dt.Unknown) and "TIMESTAMPTZ_NS" in str(kind.raw_type)
 
 
 def _by_magnitude(number: ir.NumericValue) -> ir.IntegerValue:

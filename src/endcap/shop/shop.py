@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -105,6 +106,20 @@ class Shop:
         from endcap.shop.ingest import shop_from_tables
 
         return shop_from_tables(events, items, **options)
+
+    def fingerprint(self, *, vectors: bool = True) -> str:
+        """SHA-256 over the events, their optional columns aside, and the catalogue, with or without its `vector_*`."""
+        digest, events = hashlib.sha256(), self.events
+        for column in (events.user, events.item, events.interaction, events.time, events.session):
+            digest.update(np.ascontiguousarray(column).data)
+        catalogue = self.catalogue if vectors else self.plain_catalogue()
+        for batch in catalogue.combine_chunks().to_batches():
+            digest.update(batch.serialize())
+        return digest.hexdigest()
+
+    def plain_catalogue(self) -> pa.Table:
+        """The catalogue without vectors, which belong to the models that use them."""
+        return self.catalogue.select([name for name in self.catalogue.column_names if not name.startswith("vector_")])
 
     @cached_property
     def positives(self) -> Events:

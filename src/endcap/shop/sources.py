@@ -274,6 +274,8 @@ def _expand(path: Path) -> list[Path]:
         return [path]
     if os.path.isdir(path):
         return _of_one_format(path)
+    if os.path.lexists(path):
+        raise InputError(f"{path}: neither a file nor a directory (a link that leads nowhere, or a pipe); name a file")
     found = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
     if not found:
         raise InputError(f"{path}: no such file")
