@@ -33,7 +33,7 @@ NOTES = """Times are of training alone: vocabularies, reading and our compilatio
 trains; a run of it with one dimension, no window to speak of and one negative is taken off). `one pair at a time` is
 what the models use. Its negatives come from stretches of a pool that are walked 16 times; `each draw once` walks the
 pool straight on and shows what that costs in precision. Shared negatives are
-drawn once for 4 positives of a centre, or for its whole window."""
+drawn once for 4 positives of a centre."""
 
 
 class Corpus(NamedTuple):
@@ -185,7 +185,6 @@ PROGRAMS: dict[str, Trainer] = {
     OURS: train_ours(),
     "each draw once": train_ours(rounds=1),
     "negatives shared by 4": train_ours(share=4),
-    "negatives shared by the window": train_ours(share=2 * WINDOW),
     "gensim, iterable": train_gensim(file=False),
     "gensim, corpus_file": train_gensim(file=True),
     "fastText": train_fasttext,

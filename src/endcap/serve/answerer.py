@@ -145,7 +145,7 @@ class Asking:
         )
         caps = [Cap(column.codes, limit) for column, limit in limits if limit is not None]
         k = self.question.k or self.surface.k
-        return Filling(k, n_items, allowed, self._excluded(), caps)
+        return Filling(k, n_items, allowed, self._excluded(), caps, catalogue.rivals)
 
     def _excluded(self) -> set[int]:
         """What this asker must not see here: what is asked about and its rivals, what was refused or bought."""

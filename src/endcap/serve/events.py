@@ -76,7 +76,7 @@ class ItemUpdate(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
     margin: Annotated[float, Meta(ge=-1e15, le=1e15)] | UnsetType | None = UNSET
     suppressed: bool | UnsetType | None = UNSET
     pinned: bool | list[str] | UnsetType | None = UNSET
-    boost: Annotated[float, Meta(gt=0, le=1000)] | UnsetType | None = UNSET
+    boost: Annotated[float, Meta(ge=0.001, le=1000)] | UnsetType | None = UNSET
     never_together: Annotated[list[str], Meta(max_length=1000)] | UnsetType | None = UNSET
     title: Annotated[str, Meta(max_length=2000)] | UnsetType | None = UNSET
     category: str | UnsetType | None = UNSET

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -49,11 +49,19 @@ class Filling:
 
     Args:
         allowed: (n_items,) mask of the rules, None for all; excluded: items that this asker must not see here.
-        n_items: how many items there are.
+        n_items: how many items there are; rivals: the items that are never shown beside these.
     """
 
-    def __init__(self, k: int, n_items: int, allowed: Mask | None, excluded: Iterable[int], caps: list[Cap]) -> None:
-        self.k, self.n_items, self.allowed, self.caps = k, n_items, allowed, caps
+    def __init__(
+        self,
+        k: int,
+        n_items: int,
+        allowed: Mask | None,
+        excluded: Iterable[int],
+        caps: list[Cap],
+        rivals: Callable[[Iterable[int]], set[int]],
+    ) -> None:
+        self.k, self.n_items, self.allowed, self.caps, self.rivals = k, n_items, allowed, caps, rivals
         self.picks: list[Pick] = []
         self.gone = set(excluded)
 
@@ -69,7 +77,7 @@ class Filling:
 
     def add(self, pick: Pick) -> None:
         self.picks.append(pick)
-        self.gone.add(pick.item)
+        self.gone |= {pick.item} | self.rivals((pick.item,))
         for cap in self.caps:
             cap.add(pick.item)
 

@@ -46,12 +46,13 @@ class Question(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, f
         return "cart-page" if self.basket else "home"
 
     def check(self) -> None:
-        """Refuse what cannot be an id.
+        """Refuse what cannot be an id, and names that are empty.
 
         Raises:
             InputError: naming the field.
         """
-        for what, text in self._ids():
+        named = (("seen_as", self.seen_as), ("want", self.want), ("surface", self.surface))
+        for what, text in (*self._ids(), *((what, text) for what, text in named if text is not None)):
             if problem := id_problem(text, what):
                 raise InputError(problem)
 
@@ -60,8 +61,8 @@ class Question(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, f
             yield "user", self.user
         if self.item is not None:
             yield "item", self.item
-        yield from (("basket", item) for item in self.basket)
-        yield from (("actions", action.item) for action in self.actions)
+        yield from (("an item of the basket", item) for item in self.basket)
+        yield from (("an item of the actions", action.item) for action in self.actions)
 
 
 class AnsweredItem(msgspec.Struct, omit_defaults=True, frozen=True):
