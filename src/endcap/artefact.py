@@ -210,7 +210,7 @@ def working_folder(parent: Path, name: str) -> Iterator[Path]:
 
 def remove_artefact(folder: Path) -> None:
     """Remove a folder so that nobody finds half of it: it loses its name first. Killed in between, `sweep` does it."""
-    hidden = folder.with_name(f".{folder.name}.removed{UNFINISHED}")
+    hidden = folder.with_name(f".{folder.name.removeprefix('.')}.removed{UNFINISHED}")
     shutil.rmtree(hidden, ignore_errors=True)
     folder.rename(hidden)
     shutil.rmtree(hidden, ignore_errors=True)

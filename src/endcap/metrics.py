@@ -511,6 +511,15 @@ def intent_lengths(n_items: int) -> list[int]:
     return sorted({min(length, max(10, n_items // 20)) for length in (10, 40, 200)})
 
 
+def events_to_judge_by(n_items: int) -> int:
+    """How many events of held-out people are asked about where settings or models are judged unattended.
+
+    A list costs a look at every item. So that judging takes minutes in a large shop, too, fewer are asked about there:
+    200,000 up to 25,000 items, 5,000 from a million on.
+    """
+    return int(np.clip(5_000_000_000 // max(1, n_items), 5_000, 200_000))
+
+
 def mean_by_case(cases: IntentCases, hits: Bools) -> Floats:
     """The share of hits in each case, (cases,)."""
     return np.bincount(cases.target_case, hits) / np.diff(cases.case_offsets)

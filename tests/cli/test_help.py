@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from endcap.cli import _add_verbs, app
+from endcap.cli import _add_verbs, app, main
 
 _add_verbs()
 ROOT = typer.main.get_command(app)
@@ -37,6 +37,16 @@ def test_the_command_line_starts_without_the_heavy_libraries() -> None:
     )
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert not heavy & {name.partition(".")[0] for name in loaded}
+
+
+def test_ctrl_c_before_a_verb_begins_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("endcap.cli._add_verbs", interrupted)
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 130
 
 
 def test_the_doctor_finds_a_working_installation() -> None:

@@ -263,8 +263,8 @@ class Bases:
 
     def _make_shelf(self, folder: Path) -> None:
         self.copy("shop", folder)
-        for factors in (1, 2, 3):
-            self._do(folder, f"{TRAIN.format('item-interaction')} {' '.join(MODEL)} --seed {factors}")
+        for system in ("co-occurrence", "item-knn", "popularity"):
+            self._do(folder, TRAIN.format(system))
             self._do(folder, "publish models/m --shop shop --to releases --force")
         self._do(folder, f"{TRAIN.format('item-interaction')} {' '.join(MODEL)} --seed 4")
 

@@ -24,7 +24,7 @@ from endcap.serve.state import LiveState
 from .harness import JOBS, Ended, Job, Lab, check_seen, files_in, serving
 
 WRITERS = [name for name in JOBS if name not in ("prune", "activate", "rollback")]
-FEW = {("ingest-append", 32 << 10), ("train", 8 << 10), ("refresh", 128 << 10), ("drain", 600)}
+FEW = {("ingest-append", 32 << 10), ("train-counts", 8 << 10), ("drain", 600)}
 KEPT = re.compile(r"\.(training|tuning)/|state\.db-")  # what the same command goes on from; SQLite's own journal
 SIZE = 24 << 20
 BALLAST = "ballast"

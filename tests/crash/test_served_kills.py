@@ -26,7 +26,7 @@ from endcap.shop.storage import current_generation
 from .harness import SERVE, Lab, serving
 from .test_kills import SEED
 
-FEW, MANY = 2, 20
+FEW, MANY = 1, 20
 LONGEST_S = 1.2
 
 
@@ -125,6 +125,7 @@ def test_nothing_acknowledged_is_lost_or_doubled_in_many_kills(lab: Lab) -> None
     kill_while_written(start_folder(lab, "served-long"), draw(MANY, SEED + 1))
 
 
+@pytest.mark.slow
 def test_killed_while_it_starts(lab: Lab) -> None:
     """Any moment of the start, also that in which it makes its state file: the next start serves."""
     folder = start_folder(lab, "starting")

@@ -10,6 +10,7 @@ import pytest
 
 from endcap import models
 from endcap.answers import History, Request
+from endcap.artefact import sweep
 from endcap.errors import InputError
 from endcap.index import Exact
 from endcap.models.checkpoint import Checkpoint
@@ -252,6 +253,27 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(tmp_path, caplog):
     assert len(caplog.messages) == 1
     assert "inputs.npy" in caplog.text
     assert "anew" in caplog.text
+
+
+def test_a_checkpoint_goes_at_once(tmp_path, monkeypatch):
+    """Killed while it is removed, nothing is found under its name, and what is left has one that writers sweep."""
+    part = Checkpoint(tmp_path / ".m.training", {})
+    part.stage("items").save(4, {"inputs": np.zeros(3)}, now=True)
+    monkeypatch.setattr("endcap.artefact.shutil.rmtree", lambda *arguments, **options: None)
+    part.remove()
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == [".m.training.removed.building"]
+    sweep(tmp_path, "m")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_something_else_is_no_checkpoint(tmp_path, shop):
+    """And must not count as a log too short to choose on."""
+    (tmp_path / "choose-none").mkdir()
+    (tmp_path / "choose-none" / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match="not a checkpoint folder"):
+        ItemInteraction(dim=4, epochs=1).fit(shop, checkpoint=tmp_path)
+    assert (tmp_path / "choose-none" / "mine.txt").read_text() == "mine"
 
 
 def test_two_threads_stay_within_a_band_of_one(shop):

@@ -238,6 +238,17 @@ def test_never_together_holds_both_ways_and_for_baskets(serving: Serving, state:
     assert shown(answer(Question(item="i57", surface="test", k=1), every, state)) == ["i58"]
 
 
+def test_never_together_holds_within_a_list_whoever_fills_it(serving: Serving, state: LiveState) -> None:
+    every = with_models(serving, Surface(), m=Ranking(UP))
+    change(state, item="i56", never_together=["i58", "i0"])
+    assert shown(answer(Question(surface="test", k=3), every, state)) == ["i58", "i57", "i55"]
+    change(state, item="i0", pinned=True)
+    assert shown(answer(Question(surface="test", k=3), every, state)) == ["i0", "i58", "i57"]
+    whole = shown(answer(Question(k=N_ITEMS), serving, state))
+    assert {"i58", "i0"} <= set(whole)
+    assert "i56" not in whole
+
+
 def test_new_items_are_served_by_category_and_obey_the_rules(serving: Serving, state: LiveState) -> None:
     change(state, item="new", title="Just in", category="shop/c0", price=5.0, never_together=["i6"])
     given = answer(Question(item="i0", k=10), serving, state)
@@ -301,8 +312,11 @@ def test_unknown_surfaces_and_interactions_are_errors(serving: Serving) -> None:
         answer(Question(want="buy"), serving)
     with pytest.raises(InputError, match="unknown interaction 'look'"):
         answer(Question(actions=(Action("i1", "look"),)), serving)
-    with pytest.raises(InputError, match="basket is empty"):
+    with pytest.raises(InputError, match="an item of the basket is empty"):
         answer(Question(basket=("",)), serving)
+    for name in ("surface", "want", "seen_as"):
+        with pytest.raises(InputError, match=f"{name} is empty"):
+            answer(Question(**{name: ""}), serving)
 
 
 def test_request_ids_differ(serving: Serving) -> None:

@@ -65,6 +65,12 @@ def test_ids_of_512_bytes_are_fine() -> None:
     assert id_problem("日本/語 %20", "item") is None
 
 
+@pytest.mark.parametrize("boost", [0, 1e-300, 1e-4, 1001])
+def test_boosts_are_bounded_both_ways(boost: float) -> None:
+    with pytest.raises(msgspec.ValidationError, match="boost"):
+        msgspec.convert({"item": "i", "boost": boost}, ItemUpdate)
+
+
 def test_every_id_of_an_item_change_is_checked() -> None:
     for fields in ({"item": ""}, {"category": "\t"}, {"never_together": ["a", ""]}, {"pinned": ["\x01"]}):
         assert item_problem(msgspec.convert({"item": "i"} | fields, ItemUpdate)), fields

@@ -171,6 +171,20 @@ def test_a_failed_write_tells_and_undoes_only_itself(state: LiveState) -> None:
     assert state.count_events() == 1
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_nothing_is_acknowledged_once_the_file_is_gone(tmp_path: Path, replaced: bool) -> None:
+    with LiveState(tmp_path / "state.db") as state:
+        state.record([row("u", "kept")]).result()
+        (tmp_path / "state.db").rename(tmp_path / "aside.db")
+        if replaced:
+            LiveState(tmp_path / "state.db").close()
+        with pytest.raises(EndcapError, match=r"state\.db: not written \(the file was deleted or replaced"):
+            state.record([row("u", "lost")]).result()
+        if not replaced:
+            (tmp_path / "aside.db").rename(tmp_path / "state.db")
+            assert state.record([row("u", "again")]).result() == 1
+
+
 def test_a_closed_state_refuses_to_write(tmp_path: Path) -> None:
     state = LiveState(tmp_path / "s.db")
     state.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -44,6 +45,22 @@ def test_an_empty_file(tmp_path):
         assert f"{name}: the file is empty" in refused(tmp_path, tmp_path / name)
     (tmp_path / "log.csv").write_text(" \n\n")
     assert "log.csv: the file is empty" in refused(tmp_path, tmp_path / "log.csv")
+
+
+def test_what_is_neither_file_nor_folder(tmp_path):
+    (tmp_path / "nowhere.csv").symlink_to("gone.csv")
+    (tmp_path / "circle.csv").symlink_to("circle.csv")
+    os.mkfifo(tmp_path / "pipe.csv")
+    for given in ("nowhere.csv", "circle.csv", "pipe.csv", "now*.csv"):
+        with pytest.raises(InputError, match="neither a file nor a directory"):
+            ingest(tmp_path / given, shop=tmp_path / "shop")
+    assert not (tmp_path / "shop").exists()
+
+
+def test_numbers_that_their_column_cannot_hold(tmp_path):
+    header = "user,item,interaction,time,quantity,position\n"
+    lines = (f"u,i,purchase,{START},{values}" for values in ("1e39,1", "3e38,1", "1,3000000000", "inf,1", "1,-inf"))
+    assert reasons(tmp_path, *lines, header=header) == dict.fromkeys((3, 5, 6, 7), "unparsable number")
 
 
 def test_a_header_and_no_rows(tmp_path):

@@ -177,6 +177,18 @@ def test_searches_have_a_query_and_no_item():
     assert shop.report.reasons == {"missing query": 1}
 
 
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata"])
+def test_timestamps_of_any_unit_and_zone(tmp_path, unit, zone):
+    log = table(("a", "x", "click", 0), ("b", "y", "click", 1))
+    times = log["time"].cast(pa.int64()).cast(pa.timestamp("s")).cast(pa.timestamp(unit, zone))
+    log = log.set_column(log.column_names.index("time"), "time", times)
+    pq.write_table(log, tmp_path / "log.parquet")
+    ingest(tmp_path / "log.parquet", shop=tmp_path / "shop")
+    for shop in (Shop.open(tmp_path / "shop"), Shop.from_tables(log)):
+        assert shop.events.time.tolist() == [START * 1_000_000, (START + 1) * 1_000_000]
+
+
 def test_returns_have_a_positive_quantity_and_other_negative_quantities_are_refused():
     names = "user,item,interaction,time,quantity,price"
     log = table(("a", "x", "return", 0, -2, 5.0), ("a", "x", "purchase", 1, -1, 5.0), names=names)

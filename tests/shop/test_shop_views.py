@@ -102,3 +102,12 @@ def test_a_filter_keeps_columns_beside_their_events(week):
     searches = week.events.where(week.events.interaction == 100)
     assert searches.columns["query"].to_pylist() == ["q"]
     assert np.array_equal(searches.item >= 0, [True])
+
+
+def test_some_people_are_there_with_all_their_events_and_drawn_alike(shop: Shop):
+    some = shop.some_people(len(shop.events) // 4, seed=1)
+    people = np.unique(some.events.user)
+    assert len(some.events) == np.isin(shop.events.user, people).sum()
+    assert 0.5 * len(shop.events) / 4 < len(some.events) < 2 * len(shop.events) / 4
+    np.testing.assert_array_equal(shop.some_people(len(shop.events) // 4, seed=1).events.user, some.events.user)
+    assert shop.some_people(len(shop.events)) is shop

@@ -8,6 +8,8 @@ import typer
 
 from endcap.errors import EndcapError
 
+INTERRUPTED = 130  # what shells expect of a command that Ctrl-C has stopped
+
 app = typer.Typer(
     name="endcap",
     no_args_is_help=True,
@@ -27,9 +29,11 @@ def _add_verbs() -> None:
 
 def main() -> None:
     """Entry point: runs a verb, turns an EndcapError into one line on stderr and its exit code."""
-    _add_verbs()
     try:
+        _add_verbs()
         app()
+    except KeyboardInterrupt:  # while the verbs were being imported; later ones end the same way
+        raise SystemExit(INTERRUPTED) from None
     except EndcapError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None

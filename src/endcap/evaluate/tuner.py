@@ -37,7 +37,7 @@ from endcap.answers import Items, RelatesItems
 from endcap.artefact import disk_full_named, exclusive
 from endcap.errors import DiskFull, EndcapError, InputError
 from endcap.evaluate.purchase_intent import question, question_name
-from endcap.metrics import Interval, intent_cases, intent_lengths, paired_bootstrap, purchase_intent
+from endcap.metrics import Interval, events_to_judge_by, intent_cases, intent_lengths, paired_bootstrap, purchase_intent
 from endcap.models import Model
 from endcap.models.checkpoint import Checkpoint
 from endcap.models.search_space import OneOf, Range, SearchSpace
@@ -298,7 +298,7 @@ class Judge:
     def __init__(self, shop: Shop, part: str | float) -> None:
         self.before, after = shop.split_by_time(part)
         self.asked = question(self.before)
-        events = after.positives
+        events = after.some_people(events_to_judge_by(self.before.n_items)).positives
         self.cases = intent_cases(
             events.session, events.item, events.interaction, self.asked.source, self.asked.intents
         )

@@ -19,11 +19,11 @@ from msgspec import Meta
 from endcap.answers import Candidates, Items, Request, Scores
 from endcap.errors import InputError
 from endcap.evaluate import Report, evaluate
+from endcap.metrics import events_to_judge_by
 from endcap.models import Model
 from endcap.shop import Shop
 
 PROTOCOLS = {"purchase-intent": "coverage_items", "next-item": "coverage@10"}
-EVENTS_ASKED = 200_000
 SHORT_LOG = 0.2  # the share of a log to compare on that is shorter than `validate`
 LIVE, NEW = "live", "new"
 
@@ -111,7 +111,8 @@ def _starts(shop: Shop, trained: int, settings: GateSettings) -> list[int]:
 
 def _compare(models: Mapping[str, Model], shop: Shop, start: int, protocol: str) -> Report | None:
     """The report of one protocol, None where the stretch or the models do not allow it."""
-    train, test = shop.until(start), _sampled(shop.since(start))
+    train = shop.until(start)
+    test = shop.since(start).some_people(events_to_judge_by(train.n_items))
     if len(train.positives) == 0 or len(test.positives) == 0:
         return None
     try:
@@ -119,16 +120,6 @@ def _compare(models: Mapping[str, Model], shop: Shop, start: int, protocol: str)
         return evaluate((train, test), known, protocol=protocol)
     except InputError:
         return None
-
-
-def _sampled(test: Shop) -> Shop:
-    """All events of some people, so that a large shop is judged in minutes."""
-    if len(test.events) <= EVENTS_ASKED:
-        return test
-    people = np.unique(test.events.user)
-    share = EVENTS_ASKED / len(test.events)
-    chosen = np.random.default_rng(0).choice(people, max(1, int(share * len(people))), replace=False)
-    return replace(test, events=test.events.where(np.isin(test.events.user, chosen)))
 
 
 class _Known:

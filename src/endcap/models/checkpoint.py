@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from endcap.artefact import new_artefact, read_manifest, save_array, verify
-from endcap.errors import EndcapError
+from endcap.artefact import new_artefact, read_manifest, remove_artefact, save_array, verify
+from endcap.errors import DamagedArtefact
 
 SAVE_EVERY_S = 30.0
 
@@ -41,13 +40,17 @@ class Checkpoint:
         return part
 
     def load(self) -> tuple[int, dict[str, NDArray[Any]]]:
-        """(steps done, arrays); (0, {}) where there is nothing to go on from. What is damaged is named and not used."""
+        """(steps done, arrays); (0, {}) where there is nothing to go on from. What is damaged is named and not used.
+
+        Raises:
+            InputError: if something else lies there.
+        """
         if self.folder is None or not self.folder.is_dir():
             return 0, {}
         try:
             manifest = read_manifest(self.folder, kind="checkpoint")
             verify(self.folder, manifest)
-        except EndcapError as error:
+        except DamagedArtefact as error:
             log.warning("%s: a damaged checkpoint is passed over, this training starts anew", error)
             return 0, {}
         if manifest["key"] != self.key:
@@ -65,6 +68,6 @@ class Checkpoint:
         self.saved_at = time.monotonic()
 
     def remove(self) -> None:
-        """Forget all stages: the trained model is stored."""
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        """Forget all stages at once: the trained model is stored."""
+        if self.folder is not None and self.folder.is_dir():
+            remove_artefact(self.folder)

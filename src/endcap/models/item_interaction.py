@@ -29,7 +29,6 @@ where carts are few. benchmarks/ shows what each is worth.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,7 +49,7 @@ from endcap.errors import InputError
 from endcap.graph.sessions import TypedSessions, typed_sessions
 from endcap.index import Exact
 from endcap.kernels.skipgram import ROUNDS, negative_pool, skipgram_pass
-from endcap.metrics import intent_cases, intent_lengths, purchase_intent
+from endcap.metrics import events_to_judge_by, intent_cases, intent_lengths, purchase_intent
 from endcap.models.base import NO_CANDIDATES, Model, extend, no_evidence, unite
 from endcap.models.search_space import OneOf, Range, SearchSpace
 from endcap.progress import progress
@@ -264,14 +263,19 @@ class ItemInteraction(Model):
         choices = list(itertools.starmap(Choice, itertools.product(filters, scorers, targets)))
         tried: list[dict[str, Any]] = []
         if len(choices) > 1:
-            with contextlib.suppress(InputError):  # a log too short to hold anything out: the defaults stand
-                tried = self._validate(*shop.split_by_time(config.validation), choices, effort)
+            try:
+                before, after = shop.split_by_time(config.validation)
+            except InputError:  # a log too short to hold anything out: the defaults stand
+                pass
+            else:
+                tried = self._validate(before, after, choices, effort)
         default = next((choice for choice in choices if choice.scorer == "in_out_cos"), choices[0])
         return {**max([{**default._asdict(), "hit_rate": 0.0}, *tried], key=itemgetter("hit_rate")), "tried": tried}
 
     def _validate(self, before: Shop, after: Shop, choices: Sequence[Choice], effort: Effort) -> list[dict[str, Any]]:
         """Each choice with its purchase-intent hit rate; those that cannot be tried are left out."""
-        events, origin = after.positives, self._trained()
+        events = after.some_people(events_to_judge_by(before.n_items), effort.seed).positives
+        origin = self._trained()
         cases = intent_cases(
             events.session, events.item, events.interaction, origin.source, origin.interactions.intents
         )

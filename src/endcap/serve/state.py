@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import queue
 import sqlite3
 import threading
@@ -87,6 +88,7 @@ class LiveState:
         self._readers: list[sqlite3.Connection] = []
         self._jobs: queue.SimpleQueue[tuple[Job, Future[Any]] | None] = queue.SimpleQueue()
         writer = self._open()
+        self._opened = self.path.stat()
         self._salt: bytes = writer.execute("SELECT salt FROM salts WHERE name = 'forgotten'").fetchone()[0]
         self._thread = threading.Thread(target=self._write, args=(writer,), name="live-state", daemon=True)
         self._thread.start()
@@ -360,9 +362,21 @@ class LiveState:
             self._commit(connection, [job for job in jobs if job is not None])
         connection.close()
 
+    def _check_in_place(self) -> None:
+        """Refuse to write into a file that nobody will find again, because it was deleted or replaced.
+
+        Raises:
+            sqlite3.OperationalError: which is told to all who wait for the commit.
+        """
+        with suppress(OSError):
+            if os.path.samestat(self._opened, self.path.stat()):
+                return
+        raise sqlite3.OperationalError("the file was deleted or replaced while in use; stop the server and start it again")
+
     def _commit(self, connection: sqlite3.Connection, jobs: list[tuple[Job, Future[Any]]]) -> None:
         outcomes: list[Callable[[], None]] = []
         try:
+            self._check_in_place()
             connection.execute("BEGIN IMMEDIATE")
             for job, future in jobs:
                 outcomes.append(_attempt(connection, job, future))

@@ -138,6 +138,15 @@ class Shop:
             end=end,
         )
 
+    def some_people(self, n_events: int, seed: int = 0) -> Shop:
+        """The view of all events of some people, drawn by chance: about `n_events`, or all where there are no more."""
+        if len(self.events) <= n_events:
+            return self
+        people = np.unique(self.events.user)
+        n_people = max(1, n_events * len(people) // len(self.events))
+        chosen = np.random.default_rng(seed).choice(people, n_people, replace=False)
+        return replace(self, events=self.events.where(np.isin(self.events.user, chosen)))
+
     def since(self, start: int) -> Shop:
         """The view of the sessions that start at or after `start`, with all ids known at the view's end.
 
