@@ -1,6 +1,6 @@
 """A shop of a million items in three interactions, from log to answers: does it fit in 24 GB, how long does it take?
 
-    python benchmarks/large_shop.py [--items 1000000] [--work DIR] [--json FILE] [--quick]
+    python benchmarks/large_shop.py [--items 1000000] [--index exact] [--work DIR] [--json FILE] [--quick]
 
 Every item is clicked, carted and bought in sessions that stay in one of 10,000 clusters, so that item-interaction
 learns three million vectors of 128 dimensions. Each step runs in a process of its own, two threads; with DIR the steps
@@ -37,7 +37,7 @@ TRAIN = (
     "model = models.create('item-interaction', json.loads(sys.argv[3])); "
     "model.fit(Shop.open(sys.argv[1]), threads=2, show=True).save(sys.argv[2])"
 )
-PUBLISH = "import sys; from endcap.jobs.publish import publish; publish([sys.argv[1]], sys.argv[2], sys.argv[3], threads=2, show=True)"  # noqa: E501
+PUBLISH = "import sys; from endcap.jobs.publish import publish; publish([sys.argv[1]], sys.argv[2], sys.argv[3], index=sys.argv[4], threads=2, show=True)"  # noqa: E501
 
 
 def write_log(path: Path, items: int, seed: int = 0) -> int:
@@ -83,10 +83,11 @@ def step(done: Path, costs: Path, name: str, run: Callable[[], Cost]) -> Cost:
 def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--items", type=int, help=f"default {ITEMS:,}")
+    parser.add_argument("--index", choices=("auto", "exact"), default="auto", help="exact: no graph is built")
     parser.add_argument("--work", type=Path, help="keep the log, shop, model and release here")
     given = parser.parse_args()
     items = given.items or (QUICK_ITEMS if given.quick else ITEMS)
-    command = f"python benchmarks/large_shop.py --items {items}"
+    command = f"python benchmarks/large_shop.py --items {items} --index {given.index}"
     with _folder(given.work) as folder:
         log, shop, model, releases = (folder / name for name in ("log.parquet", "shop", "model", "releases"))
         if not log.exists():
@@ -95,7 +96,7 @@ def main() -> None:
         steps = {
             "ingest": step(shop, costs, "ingest", lambda: cost_of(INGEST, log, shop)),
             "train": step(model, costs, "train", lambda: cost_of(TRAIN, shop, model, json.dumps(EMBEDDING))),
-            "publish": step(releases, costs, "publish", lambda: cost_of(PUBLISH, model, shop, releases)),
+            "publish": step(releases, costs, "publish", lambda: cost_of(PUBLISH, model, shop, releases, given.index)),
         }
         rows = [
             Row(

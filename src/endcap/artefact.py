@@ -161,6 +161,22 @@ def seal(manifest: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
+def check_outside(folder: Path, what: str) -> None:
+    """Refuse a place that is, or lies in, a folder of ours: files added to one make it a damaged one.
+
+    Raises:
+        InputError: naming the folder that is in the way.
+    """
+    for place in (folder.resolve(), *folder.resolve().parents):
+        for kind in ("shop", "model", "release"):
+            with suppress(EndcapError, OSError):
+                read_manifest(place, kind=kind)
+                break
+        else:
+            continue
+        raise InputError(f"{folder}: {what} cannot stand in a {kind} folder, {place}; name another place")
+
+
 @contextmanager
 def exclusive(folder: Path, what: str) -> Iterator[None]:
     """Hold a folder for one writer, making it if need be. The lock goes with the process, however that ends.
@@ -259,12 +275,18 @@ def sha256(path: Path) -> str:
 def write_atomically(path: Path, text: str) -> None:
     """Write a small text file so that a reader sees the old or the new one, whole.
 
+    A link stays one and its target is replaced; what is no file (a device, a pipe) is written to and never replaced.
+
     Raises:
         InputError: if there can be no such file; DiskFull: if there is no room for it. The old one stays.
     """
     if not path.name:
         raise InputError(f"{path}: a folder; name a file to write")
-    with disk_full_named(path), impossible_named(path):
+    where, path = path, Path(os.path.realpath(path))
+    with disk_full_named(where), impossible_named(where):
+        if path.exists() and not path.is_file():
+            path.write_text(text, encoding="utf-8")
+            return
         sweep(path.parent, glob.escape(path.name))
         new, lock = _make_locked(lambda: _make_file(path))
         try:

@@ -127,6 +127,20 @@ def test_train_names_the_mistake_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("wrong", [["--seed", "-1"], ["--threads", "0"], ["--threads", "100000"]])
+def test_numbers_that_libraries_would_choke_on_are_refused(run: Run, shop_folder: Path, tmp_path: Path, wrong) -> None:
+    said = run("train", "item-knn", "--shop", shop_folder, "--out", tmp_path / "m", *wrong)
+    assert said.code == 2
+    assert wrong[0] in said.err
+
+
+def test_a_model_is_not_written_into_a_shop(run: Run, shop_folder: Path) -> None:
+    said = run("train", "popularity", "--shop", shop_folder, "--out", shop_folder / "models" / "m")
+    assert said.code == 2
+    assert "cannot stand in a shop folder" in said.err
+    assert not (shop_folder / "models").exists()
+
+
 def test_train_searches_for_settings_first(run: Run, shop_folder: Path, tmp_path: Path) -> None:
     said = run("train", "recent-popularity", "--shop", shop_folder, "--out", tmp_path / "m", "--tune", "1h")
     assert said.code == 0

@@ -36,6 +36,13 @@ def test_a_published_model_answers_from_the_release_as_before(tmp_path: Path, sh
         assert len(expected.items) == 10
 
 
+def test_releases_are_not_written_into_a_shop_or_a_model(tmp_path: Path, shop: Shop, trained: Trained):
+    for place in (trained["als"], trained["als"] / "releases"):
+        with pytest.raises(InputError, match="cannot stand in a model folder"):
+            publish([trained["good"]], shop, place)
+    assert models.open(trained["als"]).system == "als"
+
+
 def test_spaces_are_indexed_with_the_recall_of_the_models_own_questions(tmp_path: Path, shop: Shop, trained: Trained):
     report = publish([trained["als"]], shop, tmp_path, index="hnsw")
     spaces = report.models["als"]["spaces"]

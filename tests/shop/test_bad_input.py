@@ -60,7 +60,8 @@ def test_what_is_neither_file_nor_folder(tmp_path):
 def test_numbers_that_their_column_cannot_hold(tmp_path):
     header = "user,item,interaction,time,quantity,position\n"
     lines = (f"u,i,purchase,{START},{values}" for values in ("1e39,1", "3e38,1", "1,3000000000", "inf,1", "1,-inf"))
-    assert reasons(tmp_path, *lines, header=header) == dict.fromkeys((3, 5, 6, 7), "unparsable number")
+    found = reasons(tmp_path, *lines, header=header)
+    assert found == {2: "malformed row"} | dict.fromkeys((3, 5, 6, 7), "unparsable number")
 
 
 def test_a_header_and_no_rows(tmp_path):

@@ -10,6 +10,8 @@ from endcap.errors import EndcapError
 
 INTERRUPTED = 130  # what shells expect of a command that Ctrl-C has stopped
 
+MOST_THREADS = 256  # beyond, libraries fail in ways of their own
+
 app = typer.Typer(
     name="endcap",
     no_args_is_help=True,
@@ -44,5 +46,6 @@ def main() -> None:
             where = place_of(error, error.filename or "what was to be written")
             print(f"error: {EndcapError(f'{where}: the disk is full; make room and run this again')}", file=sys.stderr)
             raise SystemExit(1) from None
-        print(f"error: {EndcapError(f'{error.filename}: {error.strerror}')}", file=sys.stderr)
+        said = f"{error.filename}: {error.strerror}" if error.filename else str(error) or type(error).__name__
+        print(f"error: {EndcapError(said)}", file=sys.stderr)
         raise SystemExit(2 if error.filename else 1) from None

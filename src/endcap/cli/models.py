@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from endcap.cli import app
+from endcap.cli import MOST_THREADS, app
 from endcap.errors import EndcapError, InputError
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from endcap.shop import Shop
 
 ShopFolder = Annotated[Path, typer.Option("--shop", help="The folder that `endcap ingest` wrote.")]
-Seed = Annotated[int, typer.Option(help="Same seed and one thread: the same result to the last bit.")]
-Threads = Annotated[int, typer.Option(min=1, help="Threads to train with.")]
+Seed = Annotated[int, typer.Option(min=0, help="Same seed and one thread: the same result to the last bit.")]
+Threads = Annotated[int, typer.Option(min=1, max=MOST_THREADS, help="Threads to train with.")]
 
 
 @app.command()
@@ -75,7 +75,7 @@ def train(
     import time
 
     from endcap import models
-    from endcap.artefact import check_replaceable
+    from endcap.artefact import check_outside, check_replaceable
     from endcap.settings import read_settings
     from endcap.shop import Shop
 
@@ -85,6 +85,7 @@ def train(
     if out.exists() and not (out / "manifest.json").is_file():
         raise InputError(f"--out {out}: there is something that is no model folder; name another one")
     check_replaceable(out, kind="model")
+    check_outside(out.resolve().parent, "a model")
     view = Shop.open(shop)
     if until is not None:
         end = _moment(until, "--until")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from endcap.cli import app
+from endcap.cli import MOST_THREADS, app
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Shelf = Annotated[Path, typer.Argument(metavar="RELEASES", help="The folder of releases.")]
 To = Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder of releases; made if need be.")]
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the report as JSON, too.")]
-Threads = Annotated[int, typer.Option(min=1, help="Threads; with one the result is the same every time.")]
+Threads = Annotated[int, typer.Option(min=1, max=MOST_THREADS, help="With one the result is the same every time.")]
 
 releases_app = typer.Typer(no_args_is_help=True, help="Look at releases, choose the live one, go back.")
 app.add_typer(releases_app, name="releases")

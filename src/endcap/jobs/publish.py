@@ -11,7 +11,7 @@ import msgspec
 
 from endcap import models
 from endcap.answers import Indexed, Space
-from endcap.artefact import exclusive, read_manifest
+from endcap.artefact import check_outside, exclusive, read_manifest
 from endcap.errors import DamagedArtefact, EndcapError, InputError
 from endcap.index import Kind
 from endcap.jobs.gate import GateSettings, ModelVerdict, Verdict, judge
@@ -77,6 +77,7 @@ def publish(
         is no room. The live release stays in all these cases, and nothing of the new one is left.
     """
     started, to = time.monotonic(), Path(to)
+    check_outside(to, "releases")
     folders = _named(model_folders)
     opened = {name: models.open(folder) for name, folder in folders.items()}
     if not isinstance(shop, Shop):

@@ -371,7 +371,7 @@ class LiveState:
         with suppress(OSError):
             if os.path.samestat(self._opened, self.path.stat()):
                 return
-        raise sqlite3.OperationalError("the file was deleted or replaced while in use; stop the server and start it again")
+        raise sqlite3.OperationalError("the file was deleted or replaced while in use; start the server again")
 
     def _commit(self, connection: sqlite3.Connection, jobs: list[tuple[Job, Future[Any]]]) -> None:
         outcomes: list[Callable[[], None]] = []
