@@ -137,7 +137,7 @@ def test_flipped_bytes_are_found(artefacts: dict[str, tuple[Path, Open]], name: 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", NAMES)
 def test_many_flipped_bytes_are_found(artefacts: dict[str, tuple[Path, Open]], name: str) -> None:
-    assert flip(*artefacts[name], MANY) > 1_000
+    assert flip(*artefacts[name], MANY) > 500
 
 
 def other_file(folder: Path, path: Path, content: bytes) -> bytes:

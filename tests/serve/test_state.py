@@ -43,6 +43,22 @@ def test_a_large_file_is_not_read_through_at_every_start(tmp_path: Path, monkeyp
     assert "quick_check" in caplog.text
 
 
+def test_a_row_of_another_type_is_damage(state: LiveState) -> None:
+    state.record([row("u", "i")]).result()
+    state._submit(lambda connection: connection.execute("UPDATE events SET quantity = 'many'")).result()
+    with pytest.raises(DamagedArtefact, match=r"state\.db: a recorded event is damaged"):
+        state.pending_events()
+
+
+def test_damage_that_sqlite_cannot_even_quote_is_named(tmp_path: Path) -> None:
+    """Its message holds the broken letters of the table's definition, which are no UTF-8."""
+    LiveState(tmp_path / "state.db").close()
+    content = (tmp_path / "state.db").read_bytes()
+    (tmp_path / "state.db").write_bytes(content.replace(b"CREATE TABLE items", b"CREATE TABLE it\xacms"))
+    with pytest.raises(DamagedArtefact, match=r"state\.db: damaged"):
+        LiveState(tmp_path / "state.db")
+
+
 def test_a_claim_stands_until_it_is_acknowledged(state: LiveState) -> None:
     state.record([row("u", f"i{n}") for n in range(3)]).result()
     assert state.claim() == (3, False)

@@ -144,10 +144,11 @@ class LiveState:
         statement = f"SELECT seq, {_QUOTED} FROM events WHERE seq > ? AND (? < 0 OR seq <= ?) ORDER BY seq LIMIT ?"
         rows = self._reader().execute(statement, (start, end, end, limit)).fetchall()
         columns = list(zip(*rows, strict=True)) if rows else [()] * len(EVENT_SCHEMA)
-        return pa.table(
-            [pa.array(values, field.type) for values, field in zip(columns, EVENT_SCHEMA, strict=True)],
-            schema=EVENT_SCHEMA,
-        )
+        try:
+            arrays = [pa.array(values, field.type) for values, field in zip(columns, EVENT_SCHEMA, strict=True)]
+        except (pa.ArrowException, OverflowError) as error:  # SQLite takes any type in any column
+            raise DamagedArtefact(f"{self.path}: a recorded event is damaged ({error})") from None
+        return pa.table(arrays, schema=EVENT_SCHEMA)
 
     def claim(self) -> tuple[int, bool]:
         """The `seq` up to which events are to be drained now, and whether others come after it.
@@ -281,14 +282,14 @@ class LiveState:
             self._check_whole(writer)
             self._check_version(writer)
             writer.executescript(SCHEMA)
-        except (sqlite3.Error, EndcapError) as error:
+        except (sqlite3.Error, UnicodeDecodeError, EndcapError) as error:
             if writer is not None:
                 writer.close()
             if isinstance(error, EndcapError):
                 raise
             if lacks_room(error):
                 raise DiskFull(f"{self.path}: the disk is full; make room and start again") from None
-            if "malformed" in str(error):
+            if "malformed" in str(error) or isinstance(error, UnicodeDecodeError):  # it quotes what it cannot read
                 raise self._damaged(str(error)) from None
             if "disk I/O" in str(error):
                 raise EndcapError(f"{self.path}: the disk fails, or is full ({error})") from None
