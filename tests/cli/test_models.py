@@ -96,9 +96,10 @@ def test_train_until_sees_nothing_later(run: Run, shop: Shop, shop_folder: Path,
     assert opened.origin.trained_until <= until
     assert opened.origin.n_events == (shop.events.time < until).sum()
     assert "log ends before" not in said.err
-    assert "log ends before" in run(
-        "train", "popularity", "--shop", shop_folder, "--out", tmp_path / "m", "--until", "2026-01-01"
-    ).err
+    assert (
+        "log ends before"
+        in run("train", "popularity", "--shop", shop_folder, "--out", tmp_path / "m", "--until", "2026-01-01").err
+    )
 
 
 @pytest.mark.parametrize(
