@@ -24,7 +24,7 @@ from endcap.simulate import ShopSettings
 
 PAPER: dict[str, Any] = {
     "dim": 100, "window": 5, "negatives": 5, "ns_exponent": 0.0, "reg_k": 3, "reg_weighting": "equal",
-    "scorer": "in_out_cos", "targets": "typed", "session_filter": "none", "sellers": False, "epochs": 20,
+    "scorer": "in_out_cos", "targets": "typed", "session_filter": "none", "sellers": False, "epochs": 30,
     "learning_rate": 0.1, "shared_negatives": 1, "subsample": 0.0,
 }  # fmt: skip
 BASE = "the paper's"
@@ -51,7 +51,7 @@ it used."""
 
 
 def simulated(quick: bool) -> tuple[Shop, str]:
-    made = simulate.tables(ShopSettings(events=40_000 if quick else 100_000, seed=2))
+    made = simulate.tables(ShopSettings(events=40_000 if quick else 200_000, seed=2))
     return Shop.from_tables(made.events, made.items), "7d"
 
 

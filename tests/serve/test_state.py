@@ -54,7 +54,7 @@ def test_damage_that_sqlite_cannot_even_quote_is_named(tmp_path: Path) -> None:
     """Its message holds the broken letters of the table's definition, which are no UTF-8."""
     LiveState(tmp_path / "state.db").close()
     content = (tmp_path / "state.db").read_bytes()
-    (tmp_path / "state.db").write_bytes(content.replace(b"CREATE TABLE items", b"CREATE TABLE it\xacms"))
+    (tmp_path / "state.db").write_bytes(content.replace(b"CREATE TABLE items (", b"CREATE TABLE items \xac"))
     with pytest.raises(DamagedArtefact, match=r"state\.db: damaged"):
         LiveState(tmp_path / "state.db")
 
