@@ -235,9 +235,11 @@ def _(draw: Draw, _: Path) -> Any:
                 assert len(metrics.mean_by_case(cases, hits[:, 0])) == cases.n_cases
 
 
-@case("endcap.metrics.intent_lengths")
+@case("endcap.metrics.intent_lengths", "endcap.metrics.events_to_judge_by")
 def _(draw: Draw, _: Path) -> Any:
-    assert all(length >= 1 for length in metrics.intent_lengths(draw(st.integers(0, 10**9))))
+    n_items = draw(st.integers(0, 10**9))
+    assert all(length >= 1 for length in metrics.intent_lengths(n_items))
+    assert 5_000 <= metrics.events_to_judge_by(n_items) <= 200_000
 
 
 # -- index -------------------------------------------------------------------------------------------------------------
