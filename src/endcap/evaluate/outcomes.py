@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from endcap.evaluate.report import Difference, Figures
 from endcap.metrics import interval_of, percentiles, resampled_means
 
-MOST_SAMPLED = 20_000
+MOST_SAMPLED = 4_000
 
 
 class Cases(NamedTuple):
