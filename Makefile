@@ -12,7 +12,7 @@ DATA ?= $(ENDCAP_DATA)
 	@touch $@
 
 .venv/dev: .venv/core
-	$(INSTALL) -e '.[dev]'
+	$(INSTALL) -e '.[deep,dev]'
 	@touch $@
 
 # A shop from log to live answers. On your own files: make demo EVENTS=log.parquet ITEMS=items.parquet COLUMNS=... INTERACTIONS=...

@@ -112,11 +112,11 @@ class ServerProcess:
         self._process.send_signal(signal.SIGTERM)
         self._process.wait(30)
 
-    def put(self, path: str, content: object) -> None:
+    def send(self, method: str, path: str, content: object) -> None:
         """One request beside the load."""
         body = json.dumps(content).encode()
         urlopen(
-            Request(f"http://{self.host}:{self.port}{path}", body, {"content-type": "application/json"}, method="PUT")
+            Request(f"http://{self.host}:{self.port}{path}", body, {"content-type": "application/json"}, method=method)
         )
 
     def get(self, path: str) -> bytes:

@@ -1,7 +1,8 @@
-"""A large shop with planted clusters, and a release of it: real classes throughout, only the training is left out.
+"""A large shop with planted clusters, and releases of it: real classes throughout, with little or no training.
 
-The vectors stand where a training would have put them: items of a category near each other, categories of a department
-nearer than others, each interaction a little off, and a spectrum that falls as that of trained vectors does.
+CoActionGraphRec learns from a few hundred people. The vectors of item-interaction embeddings are planted where a
+training would have put them: items of a category near each other, categories of a department nearer than
+others, each interaction a little off, and a spectrum that falls as that of trained vectors does.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +19,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from endcap import models
 from endcap.answers import Items
 from endcap.artefact import MANIFEST, new_artefact, read_manifest
 from endcap.graph.sessions import TypedSessions
 from endcap.jobs.publish import publish
+from endcap.models import Model
 from endcap.models.item_interaction import Effort, ItemInteraction, Tables
 from endcap.release import releases
 from endcap.shop import Events, Interactions, Shop, Vocabulary
@@ -31,6 +36,7 @@ HISTORY, PER_SESSION = 50, 10
 ITEMS_PER_USER = 5
 START, STEP = 1_790_000_000_000_000, 1_000_000  # microseconds
 COMPLETE = "complete"
+PEOPLE, INTERESTS = 400, 4  # who CoActionGraphRec learns from: answers cost the same however well it has learnt
 RELEASES = 3  # so many in turn: none that is switched to is still open
 
 
@@ -129,15 +135,33 @@ class PlantedInteraction(ItemInteraction):
         return Tables(meaning + 0.5 * some(len(of)), meaning + 0.5 * some(len(of)))
 
 
-def releases_of(planted: Planted, folder: Path, seed: int = 0) -> list[str]:
+Learn = Callable[[Planted, Shop, int], Model]
+
+
+def plant_interaction(planted: Planted, shop: Shop, seed: int) -> Model:
+    """Item-interaction embeddings with planted vectors."""
+    settings: dict[str, Any] = {"dim": DIM, "scorer": "in_out_cos", "session_filter": "none", "targets": "typed"}
+    return PlantedInteraction(planted, **settings, sellers=False).fit(shop, seed=seed)
+
+
+def learn_interests(planted: Planted, shop: Shop, seed: int) -> Model:
+    """CoActionGraphRec with its default settings, after one pass over the actions of a few people.
+
+    It knows all items, by what is written about them.
+    """
+    few = replace(shop, events=shop.events.where(shop.events.user < PEOPLE))
+    settings = {"interests": INTERESTS, "longest": HISTORY, "epochs": 1, "id_embedding": "no", "device": "cpu"}
+    return models.create("coaction-graph", settings).fit(few, seed=seed, show=True)
+
+
+def releases_of(planted: Planted, folder: Path, learn: Learn, seed: int = 0) -> list[str]:
     """Names of the releases in `folder/releases`, equal in all else; they are made if this folder has none."""
     to = folder / "releases"
     if not (folder / COMPLETE).exists():
         shutil.rmtree(folder, ignore_errors=True)
         begun = time.perf_counter()
         shop = make_shop(planted, seed)
-        settings: dict[str, Any] = {"dim": DIM, "scorer": "in_out_cos", "session_filter": "none", "targets": "typed"}
-        PlantedInteraction(planted, **settings, sellers=False).fit(shop, seed=seed).save(folder / "model")
+        learn(planted, shop, seed).save(folder / "model")
         report = publish([folder / "model"], shop, to, index="hnsw", threads=os.cpu_count() or 1)
         for copy in range(1, RELEASES):
             _twin(to, str(report.release), f"{str(report.release)[:-6]}{copy:06x}")

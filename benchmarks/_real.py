@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 from pathlib import Path
 
@@ -74,4 +75,23 @@ def deezer(folder: Path) -> Shop:
     )  # fmt: skip
 
 
-SHOPS = {"retailrocket-dense": retailrocket, "jd-sessions": jd, "uci-online-retail": uci, "deezer-uci-sessions": deezer}
+def food_kitchen(folder: Path) -> Shop:
+    """Reviews as purchases, by day, in two domains that the same people buy in; most items have titles."""
+    items = pq.read_table(folder / "items.parquet")
+    titles = [title and html.unescape(title) for title in items["title"].to_pylist()]
+    return Shop.from_tables(
+        pq.read_table(folder / "interactions.parquet"),
+        items.set_column(items.column_names.index("title"), "title", pa.array(titles, pa.string())),
+        columns={"user_id": "user", "item_id": "item", "day": "time"},
+        item_columns={"item_id": "item"},
+        default_interaction="purchase",
+    )
+
+
+SHOPS = {
+    "retailrocket-dense": retailrocket,
+    "jd-sessions": jd,
+    "uci-online-retail": uci,
+    "deezer-uci-sessions": deezer,
+    "amazon-food-kitchen": food_kitchen,
+}

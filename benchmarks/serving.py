@@ -9,9 +9,11 @@ one worker in a process of its own. Scenarios:
     recommend   from 50 actions in the question, and for known users with 50 events
     mixed       both, and events, changes of items and a new release every few seconds
     recall      the top 100 of the index against exact search, under filters that leave 100 % to 0.1 %
+    interests   CoActionGraphRec with 4 interests, for histories of 50, without and with 1,000 new items; its recall
     soak        the mixed load for many minutes: does memory grow?
 
-The server chooses its own port; nothing leaves this machine. The soak runs only where `--only` names it.
+The server chooses its own port; nothing leaves this machine. `interests`, which trains a little, and the soak run only
+where `--only` names them.
 """
 
 from __future__ import annotations
@@ -32,10 +34,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from _load import CHECKED, CONNECTIONS, Ask, Check, Outcome, ServerProcess, Traffic, drive, wire
-from _planted_release import HISTORY, KINDS, SHARES, Planted, plant, releases_of
+from _planted_release import (
+    HISTORY,
+    INTERESTS,
+    KINDS,
+    SHARES,
+    Planted,
+    learn_interests,
+    plant,
+    plant_interaction,
+    releases_of,
+)
 from _report import Row, arguments, report, write_json
 from endcap import models
-from endcap.answers import Items, Scores, Searcher
+from endcap.answers import Items, Request, Scores, Searcher
 from endcap.index import Exact
 from endcap.index import recall as share_found
 from endcap.jobs.probe import Recorder, attach
@@ -45,12 +57,13 @@ ITEMS, QUICK_ITEMS = 100_000, 10_000
 SECONDS, QUICK_SECONDS = 60.0, 10.0
 K, DIFFERENT = 10, 2000  # items a list; different requests of a kind
 SEED = 0
-P99_RELATED, P99_RECOMMEND, RECALL, GROWTH = 10.0, 15.0, 0.99, 0.05
+P99_RELATED, P99_RECOMMEND, P99_INTERESTS, RECALL, RECALL_MERGED, GROWTH = 10.0, 15.0, 30.0, 0.99, 0.95, 0.05
 SWITCH_EVERY_S = 5.0
 SETTLED_S, SOAK_SETTLED_S = 5.0, 300.0
 SWITCHES_SETTLED = 4  # from the second on, two releases are open and a third while it is opened
 SUPPRESSED = 20
 QUERIES = 200
+NEW_ITEMS = 1000
 WANTED = "cart"
 SWITCHES = re.compile(rb"^endcap_release_switches_total (\S+)", re.MULTILINE)
 ALLOWED_SHARES = (1.0, 0.1, 0.01, 0.001)
@@ -147,10 +160,10 @@ def _related(item: int, chosen: Filter, hidden: Collection[int]) -> Ask:
     return Ask(wire("GET", f"/v1/items/i{item}/related?{query}"), holds(allowed, {item, *hidden}))
 
 
-def recommend_asks(planted: Planted, hidden: Collection[int] = ()) -> tuple[list[Ask], list[Ask]]:
-    """Lists from 50 actions in the question, and for known users, who all have 50 events."""
+def recommend_asks(planted: Planted, hidden: Collection[int] = (), n_new: int = 0) -> tuple[list[Ask], list[Ask]]:
+    """Lists from 50 actions in the question, and for known users, who all have 50 events; `n_new`: announced items."""
     rng = np.random.default_rng([SEED, 6])
-    allowed = np.ones(planted.n_items, bool)
+    allowed = np.ones(planted.n_items + n_new, bool)
     pasts = np.array(_popular(planted, DIFFERENT * HISTORY)).reshape(DIFFERENT, HISTORY)
     users = rng.permutation(planted.n_users)[:DIFFERENT].tolist()
     said = [[{"item": f"i{item}", "interaction": _some_kind(rng)} for item in past] for past in pasts.tolist()]
@@ -180,6 +193,22 @@ def update_asks(planted: Planted) -> list[Ask]:
         for item in _popular(planted, DIFFERENT)
     )
     return [Ask(wire("PUT", "/v1/items", msgspec.json.encode(change)), stored) for change in changes]
+
+
+def new_items(planted: Planted, n: int) -> list[dict[str, object]]:
+    """Items to announce, after those of the shop, spread over its categories."""
+    rng = np.random.default_rng([SEED, 11])
+    alike = rng.integers(0, planted.n_items, n).tolist()
+    return [
+        {
+            "item": f"i{planted.n_items + number}",
+            "title": f"Thing number {planted.n_items + number}",
+            "category": planted.path(int(planted.category[like])),
+            "brand": f"b{planted.brand[like]}",
+            "price": round(float(rng.lognormal(3, 1)), 2),
+        }
+        for number, like in enumerate(alike)
+    ]
 
 
 def _popular(planted: Planted, n: int) -> list[int]:
@@ -252,7 +281,7 @@ def _mixed_rows(what: str, setting: Setting, settled_s: float) -> list[Row]:
     }
     others = itertools.cycle([*setting.releases[1:], setting.releases[0]])
     with _serving(setting) as server:
-        server.put("/v1/items", [{"item": f"i{item}", "suppressed": True} for item in hidden])
+        server.send("PUT", "/v1/items", [{"item": f"i{item}", "suppressed": True} for item in hidden])
         switching = {SWITCH_EVERY_S: lambda _: activate(to, next(others))}
         outcome = drive(server, traffic, setting.seconds, seed=SEED, every=switching)
         switches = float(SWITCHES.search(server.get("/metrics"))[1])  # type: ignore[index]
@@ -393,29 +422,75 @@ def recall(setting: Setting) -> list[Row]:
     return rows
 
 
+def interests(setting: Setting) -> list[Row]:
+    """Lists from several interests: 50 requests/s, without new items and with some that the model encodes."""
+    planted, rows = setting.planted, _merged_recall(setting)
+    kinds = ("50 actions in the question", "users with 50 events")
+    asks = recommend_asks(planted, n_new=NEW_ITEMS)
+    traffic = {kind: Traffic(25, of_kind) for kind, of_kind in zip(kinds, asks, strict=True)}
+    for n_new in (0, NEW_ITEMS):
+        with _serving(setting) as server:
+            if n_new:
+                server.send("PUT", "/v1/items", new_items(planted, n_new))
+                server.send("POST", "/v1/recommend", {"k": 1})  # who asks first lets the model encode them
+            outcome = drive(server, traffic, setting.seconds, seed=SEED)
+        what = f"{INTERESTS} interests, {setting.name}{f' and {n_new:,} new ones' if n_new else ''}, 50 requests/s"
+        rows += _load_rows(f"{what} for {setting.seconds:g} s", setting, outcome, P99_INTERESTS, SETTLED_S)
+    return rows
+
+
+def _merged_recall(setting: Setting) -> list[Row]:
+    """How much of the true top 100 of people the merged searches of their interests find."""
+    release = Release.open(setting.folder / "releases" / setting.releases[0])
+    (name, folder), *_ = release.model_folders.items()
+    truth, found = models.open(folder), models.open(folder)
+    attach(found, release.searchers(name))
+    users = np.random.default_rng([SEED, 10]).permutation(setting.planted.n_users)[:QUERIES].tolist()
+    shares, seconds = [], 0.0
+    for request in (Request(k=100, history=release.history(user)) for user in users):
+        begun = time.perf_counter()
+        ours = found.candidates(request).items
+        seconds += time.perf_counter() - begun
+        shares.append(len(np.intersect1d(ours, truth.candidates(request).items)) / 100)
+    return [
+        Row(
+            what=f"recall of the top 100 of {INTERESTS} interests, {setting.name}",
+            ours=round(float(np.mean(shares)), 4),
+            reference=f"{1000 * seconds / len(users):.2f} ms a list, user tower and searches",
+            target=f">= {RECALL_MERGED}",
+            met=bool(np.mean(shares) >= RECALL_MERGED),
+            command=setting.command,
+        )
+    ]
+
+
 SCENARIOS: dict[str, Callable[[Setting], list[Row]]] = {
-    "related": related, "recommend": recommend, "mixed": mixed, "recall": recall, "soak": soak
+    "related": related, "recommend": recommend, "mixed": mixed, "recall": recall, "interests": interests,
+    "soak": soak,
 }  # fmt: skip
-ONLY_WHEN_ASKED = ("soak",)
+ONLY_WHEN_ASKED = ("interests", "soak")
 
 
 def main() -> None:
     parser = arguments(__doc__ or "")
-    parser.add_argument("--only", help=f"some of {','.join(SCENARIOS)} (default: all but the soak)")
+    parser.add_argument(
+        "--only", help=f"some of {','.join(SCENARIOS)} (default: all but {' and '.join(ONLY_WHEN_ASKED)})"
+    )
     parser.add_argument("--work", type=Path, help="folder that keeps the releases for the next run")
     parser.add_argument("--minutes", type=float, default=30.0, help="length of the soak")
     parser.add_argument("--items", type=int, help=f"size of the shop (default {ITEMS:,})")
     given = parser.parse_args()
-    chosen = given.only.split(",") if given.only else [name for name in SCENARIOS if name not in ONLY_WHEN_ASKED]
+    chosen = given.only.split(",")
     if unknown := set(chosen) - set(SCENARIOS):
         parser.error(f"no scenario {', '.join(sorted(unknown))}; there are {', '.join(SCENARIOS)}")
     n_items = given.items or (QUICK_ITEMS if given.quick else ITEMS)
     planted = plant(n_items, SEED)
     rows = []
     with tempfile.TemporaryDirectory(prefix="endcap-benchmark-") as passing:
-        folder = (given.work or Path(passing)) / f"planted-{n_items}"
-        names = releases_of(planted, folder, SEED)
         for name in chosen:
+            kind, learn = ("interests", learn_interests) if name == "interests" else ("planted", plant_interaction)
+            folder = (given.work or Path(passing)) / f"{kind}-{n_items}"
+            names = releases_of(planted, folder, learn, SEED)
             minutes = given.minutes if name == "soak" else SECONDS / 60
             seconds = QUICK_SECONDS if given.quick else 60 * minutes
             command = f"python benchmarks/serving.py --only {name}{f' --items {n_items}' if n_items != ITEMS else ''}"

@@ -94,6 +94,13 @@ def test_diversity_counts_pairs_of_known_categories() -> None:
 # -- intervals ---------------------------------------------------------------------------------------------------------
 
 
+def test_interests_spread_from_0_for_one_direction_to_2_for_opposite_ones() -> None:
+    assert metrics.interest_spread(np.array([[1.0, 2], [2, 4]], np.float32)) == pytest.approx(0)
+    assert metrics.interest_spread(np.array([[1.0, 0], [-3, 0]])) == pytest.approx(2)
+    assert metrics.interest_spread(np.array([[1.0, 0], [0, 1], [1, 0]])) == pytest.approx(2 / 3)
+    assert np.isnan(metrics.interest_spread(np.ones((1, 4))))
+
+
 def test_the_interval_of_independent_values_is_that_of_the_normal_approximation() -> None:
     values = np.random.default_rng(0).normal(2, 1, 4_000)
     found = metrics.bootstrap_mean(values, np.arange(4_000))

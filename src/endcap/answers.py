@@ -7,12 +7,15 @@ its interaction list (weak to strong). External ids become dense once, at the ed
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Items = NDArray[np.int32]
 Scores = NDArray[np.float32]
@@ -91,7 +94,8 @@ class Candidates:
 class Reason:
     """Why an item stands in an answer, in numbers; the edge writes the sentence.
 
-    `kind` is one of: `because` (item, seen_as, want), `popular`, `category`, `seller`, `rule`, `relation`.
+    `kind` is one of: `because` (item, seen_as, want), `interest` (items: the past actions behind it, strongest first),
+    `ranker` (note: the feature, value: what it added), `popular`, `category`, `seller`, `rule`, `relation`.
     """
 
     kind: str
@@ -100,6 +104,7 @@ class Reason:
     want: int | None = None
     value: float | None = None
     note: str = ""
+    items: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,3 +165,46 @@ class Indexed(Protocol):
     def spaces(self) -> Mapping[str, Space]: ...
 
     def attach(self, searchers: Mapping[str, Searcher]) -> None: ...
+
+
+@runtime_checkable
+class EncodesItems(Protocol):
+    """Gives vectors to items it never saw, and to askers in the same space: a new item joins the next search.
+
+    The score of an item is the largest inner product of its vector with one of the asker's.
+    """
+
+    def encode_items(self, table: pa.Table) -> NDArray[np.float32]:
+        """Rows of a catalogue (title, category, brand, price ... where known) -> (n, d)."""
+        ...
+
+    def queries(self, request: Request) -> NDArray[np.float32]:
+        """(K, d): one vector for each interest of the asker; K is 0 where nothing is known of them."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """What a second pass makes of candidates: items (n,) by descending score; both arrays of one length.
+
+    Attributes:
+        reasons: asked for some of the items, those that are returned: what moved each, the strongest first.
+    """
+
+    items: Items
+    scores: Scores
+    reasons: Callable[[Items], list[list[Reason]]]
+
+
+@runtime_checkable
+class Ranks(Protocol):
+    """Puts the candidates of several models in one order; it has none of its own."""
+
+    @property
+    def sources(self) -> Sequence[str]:
+        """The names of the models that it was fitted on."""
+        ...
+
+    def rank(self, request: Request, found: Mapping[str, Candidates]) -> Ranking:
+        """All candidates of the sources, each item once; a source may be missing."""
+        ...

@@ -124,6 +124,18 @@ def _count_pairs(lists, category, judged, different):  # type: ignore[no-untyped
                     different[query] += category[a] != category[b]
 
 
+def interest_spread(vectors: NDArray[np.floating]) -> float:
+    """1 - the mean cosine of two of a person's (K, d) interests, from 0 (all the same) on; NaN with fewer than two."""
+    vectors = np.asarray(vectors)
+    if vectors.ndim != 2 or not (vectors.size == 0 or np.issubdtype(vectors.dtype, np.floating)):
+        raise InputError(f"vectors: (K, d) numbers are needed, not shape {vectors.shape} of {vectors.dtype}")
+    if len(vectors) < 2:
+        return np.nan
+    units = vectors / np.maximum(np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True), 1e-12)
+    above = np.triu_indices(len(units), 1)
+    return float(1 - (units @ units.T)[above].mean())
+
+
 def _whole(what: str, values: NDArray, least: int | None = None) -> NDArray[Any]:
     """(n,) whole numbers, none below `least`; an empty array may be of any type."""
     values = np.asarray(values)

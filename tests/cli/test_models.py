@@ -234,6 +234,22 @@ def test_evaluate_by_next_item(run: Run, shop_folder: Path, tmp_path: Path) -> N
     )
 
 
+def test_evaluate_by_person(run: Run, shop_folder: Path, counts: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    ask = ("evaluate", "--shop", shop_folder, "--json", report, "-k", "5,20", "--models")
+    said = run(*ask, "popularity", "--protocol", "leave-one-out", "--negatives", "uniform9", "--seen", "keep",
+               "--at-most", "50")  # fmt: skip
+    assert said.code == 0
+    assert "ndcg@20/uniform9" in said.out
+    found = json.loads(report.read_text())["models"]["popularity"]
+    assert found["hit_rate@5"]["n"] == found["hit_rate@5/uniform9"]["n"] == 50
+    assert run(*ask, "popularity", "--protocol", "by-user", "--segments").code == 0
+    assert {"recall@20", "ndcg@20", "hit_rate@20"} <= set(json.loads(report.read_text())["models"]["popularity"])
+    said = run(*ask, counts, "--protocol", "leave-one-out")
+    assert said.code == 2
+    assert "no trained folder" in said.err
+
+
 def test_evaluate_refuses_a_model_that_has_seen_the_test_part(run: Run, shop_folder: Path, counts: Path) -> None:
     said = run("evaluate", "--shop", shop_folder, "--models", counts, "--test", "21d")
     assert said.code == 2

@@ -47,5 +47,6 @@ class Alphabet:
 
     def candidates(self, request: Request) -> Candidates:
         self.asked.append(request)
-        items = self.order[: request.k]
+        items = self.order if request.allowed is None else self.order[request.allowed[self.order]]
+        items = items[: request.k]
         return Candidates(items, -np.arange(len(items), dtype=np.float32), ["alphabet"] * len(items))

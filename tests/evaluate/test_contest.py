@@ -15,7 +15,8 @@ from rich.console import Console
 
 from endcap import models
 from endcap.errors import InputError
-from endcap.evaluate import PROTOCOLS, Report, evaluate
+from endcap.evaluate import Report, evaluate
+from endcap.evaluate.contest import SPLIT_BY_TIME
 from endcap.models import Model
 from endcap.shop import Shop
 
@@ -32,14 +33,14 @@ def split(shop: Shop) -> tuple[Shop, Shop]:
 @pytest.fixture(scope="module")
 def reports(split: tuple[Shop, Shop]) -> dict[str, Report]:
     names = ["item-knn", "popularity", "co-occurrence"]
-    return {protocol: evaluate(split, names, protocol=protocol, by_segment=True, seed=3) for protocol in PROTOCOLS}
+    return {protocol: evaluate(split, names, protocol=protocol, by_segment=True, seed=3) for protocol in SPLIT_BY_TIME}
 
 
 def fitted(shop: Shop) -> Model:
     return models.create("popularity").fit(shop)
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", SPLIT_BY_TIME)
 def test_the_json_has_the_shape_that_scripts_rely_on(reports: dict, protocol: str, tmp_path: Path) -> None:
     reports[protocol].save(tmp_path / "report.json")
     found = json.loads((tmp_path / "report.json").read_text())
@@ -56,7 +57,7 @@ def test_the_json_has_the_shape_that_scripts_rely_on(reports: dict, protocol: st
     assert len(found["paired"]) == 3 * len(found["models"]["popularity"])
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", SPLIT_BY_TIME)
 def test_values_lie_in_their_intervals_and_differences_are_differences(reports: dict, protocol: str) -> None:
     report = reports[protocol]
     for figures in report.models.values():
@@ -68,7 +69,7 @@ def test_values_lie_in_their_intervals_and_differences_are_differences(reports: 
         assert row.low - 1e-9 <= row.difference <= row.high + 1e-9
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", SPLIT_BY_TIME)
 def test_segments_add_up_to_the_whole(reports: dict, protocol: str) -> None:
     report = reports[protocol]
     for segment in ("item", "history length", "interaction"):
@@ -84,7 +85,7 @@ def test_a_better_model_is_seen_to_be_better(reports: dict) -> None:
     assert rows["item-knn", "popularity"].low > 0
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", SPLIT_BY_TIME)
 def test_a_folder_a_fitted_model_and_a_name_give_the_same_figures(
     split: tuple[Shop, Shop], protocol: str, tmp_path: Path
 ) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from endcap.answers import Space
-from endcap.evaluate.segments import cold_items, history_lengths, popularity_deciles
+from endcap.evaluate.segments import HISTORY_BOUNDS, bands, cold_items, counts_of, popularity_deciles
 from endcap.evaluate.taxonomy import taxonomy_cosines
 
 from .shops import shop_of
@@ -31,7 +31,7 @@ def test_cold_items_have_no_action_in_the_training_part(train: object) -> None:
 
 
 def test_histories_are_counted_in_the_training_part(train: object) -> None:
-    labels, names = history_lengths(train, np.array([0, 1, 2], np.int32))
+    labels, names = bands(counts_of(train.positives.user, np.array([0, 1, 2], np.int32)), HISTORY_BOUNDS)
     assert [names[label] for label in labels] == ["100+", "1-4", "0"]
 
 

@@ -22,7 +22,7 @@ import endcap
 from endcap import evaluate as evaluate_package
 from endcap import graph, index, metrics, models, release, shop, simulate
 from endcap.answers import Candidates, History, Request, Space
-from endcap.evaluate import evaluate, tune
+from endcap.evaluate import evaluate, split_people, tune
 from endcap.jobs.drain import drain
 from endcap.jobs.forget import forget
 from endcap.jobs.publish import publish
@@ -190,6 +190,14 @@ def _(draw: Draw, _: Path) -> Any:
         if refusal_or_type_error(lambda metric=metric, given=given: metric(lists, given)) is None:
             assert len(found := metric(lists, given)) == len(lists)
             assert (np.nan_to_num(found) >= 0).all()
+
+
+@case("endcap.metrics.interest_spread")
+def _(draw: Draw, _: Path) -> Any:
+    vectors = draw(arrays(2))
+    spread = metrics.interest_spread(vectors)
+    assert np.isnan(spread) == (len(vectors) < 2 or np.isnan(vectors).any())
+    assert not spread < -1e-9
 
 
 @case("endcap.metrics.bootstrap_mean", "endcap.metrics.paired_bootstrap", "endcap.metrics.resampled_means")
@@ -442,7 +450,10 @@ def _(draw: Draw, folder: Path) -> Any:
         st.fixed_dictionaries(
             {},
             optional={
-                "protocol": st.sampled_from(["purchase-intent", "next-item", "x", None]),
+                "protocol": st.sampled_from(["purchase-intent", "next-item", "leave-one-out", "by-user", "x", None]),
+                "seen": st.sampled_from(["leave-out", "keep", "zero", "x", None]),
+                "negatives": st.sampled_from(["uniform2", "popularity9", "uniform", "x", 3, None]) | arrays(2),
+                "at_most": SMALL,
                 "test": st.sampled_from(["2d", 0.2, "x", 7, None]),
                 "source": TEXTS,
                 "want": TEXTS,
@@ -460,6 +471,14 @@ def _(draw: Draw, folder: Path) -> Any:
         )
     )
     refusal_or_type_error(lambda: evaluate(known_shop(), entrants, **arguments))
+
+
+@case("endcap.evaluate.split_people")
+def _(draw: Draw, _: Path) -> Any:
+    seed = draw(st.just(1) | SMALL)
+    train, validation, test = split_people(known_shop().some_people(draw(st.integers(1, 400))), seed=seed)
+    parts = [set(part.positives.user.tolist()) for part in (train, validation, test)]
+    assert sum(map(len, parts)) == len(set.union(*parts))
 
 
 @case("endcap.evaluate.tune")

@@ -11,12 +11,14 @@ from endcap.shop import Shop
 from endcap.simulate import ShopSettings
 
 QUICK = {"dim": 8, "factors": 8, "epochs": 3}
+QUICK_DEEP = {"dim": 16, "epochs": 12, "learning_rate": 0.03, "batch_size": 512, "negatives": 256}
 
 
 def quick(system: str, **settings: object) -> Model:
     """An untrained model that trains in no time."""
     known = type(models.create(system).config).__struct_fields__
-    return models.create(system, {key: value for key, value in QUICK.items() if key in known} | settings)
+    usual = QUICK_DEEP if "batch_size" in known else QUICK
+    return models.create(system, {key: value for key, value in usual.items() if key in known} | settings)
 
 
 def simulated(events: int = 3_000, seed: int = 2) -> tuple[pa.Table, pa.Table]:

@@ -111,3 +111,25 @@ def test_some_people_are_there_with_all_their_events_and_drawn_alike(shop: Shop)
     assert 0.5 * len(shop.events) / 4 < len(some.events) < 2 * len(shop.events) / 4
     np.testing.assert_array_equal(shop.some_people(len(shop.events) // 4, seed=1).events.user, some.events.user)
     assert shop.some_people(len(shop.events)) is shop
+
+
+def test_without_last_cuts_off_each_persons_last_actions_and_what_came_with_them():
+    kinds = ["click", "search", "click", "impression", "cart", "impression", "click", "search"]
+    rows = [("u", f"i{second}", kind, second) for second, kind in enumerate(kinds)]
+    rows += [("v", "i0", "click", 0), ("v", "i2", "click", 0), ("v", "i4", "click", 0), ("v", "i6", "dismiss", 0)]
+    rows += [("w", "i0", "click", 0), ("w", "i2", "click", 9)]
+    log = table(*rows)
+    shop = Shop.from_tables(log.append_column("query", pa.array(["q" if row[2] == "search" else None for row in rows])))
+
+    def left(view: Shop, user: str) -> list[int]:
+        """The numbers of the items of a user's events."""
+        mine = view.events.user == shop.users.number(user)
+        return [int(name[1:]) for name in shop.items.decode(view.events.item[mine])]
+
+    one = shop.without_last()
+    assert left(one, "u") == [0, 1, 2, 3, 4, 5]  # the search after the last click goes, too
+    assert left(one, "v") == [0, 2]  # of one time the last in the log goes, and what is no action with it
+    assert left(one, "w") == [0, 2]
+    assert left(shop.without_last(2), "u") == [0, 1, 2, 3]
+    assert left(shop.without_last(1, at_least=2), "w") == [0]
+    assert (one.n_items, one.n_users) == (shop.n_items, shop.n_users)

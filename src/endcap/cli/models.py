@@ -122,8 +122,12 @@ def _tuned(system: str, view: Shop, budget_s: float, folder: Path, **how: Any) -
 def evaluate(
     shop: ShopFolder,
     models: Annotated[str, typer.Option(help="Names of `endcap systems` and model folders, with commas.")],
-    protocol: Annotated[str, typer.Option(help="purchase-intent or next-item.")] = "purchase-intent",
-    test: Annotated[str, typer.Option(help="Length of the test part: 7d of the time, or 0.1 of the events.")] = "7d",
+    protocol: Annotated[
+        str, typer.Option(help="purchase-intent or next-item, split by time; leave-one-out or by-user, by person.")
+    ] = "purchase-intent",
+    test: Annotated[
+        str, typer.Option(help="Split by time: length of the test part, 7d of the time, or 0.1 of the events.")
+    ] = "7d",
     source: Annotated[
         str | None, typer.Option(help="purchase-intent: lists of what people did this to; any: all of it.")
     ] = None,
@@ -132,9 +136,16 @@ def evaluate(
     pairs: Annotated[
         str, typer.Option(help="purchase-intent: further source:want tables, as click:cart,any:cart; all: every one.")
     ] = "",
-    k: Annotated[str, typer.Option("--k", "-k", help="next-item: lengths of the lists.")] = "5,10,20,50",
+    k: Annotated[str, typer.Option("--k", "-k", help="Lengths of the lists, but for purchase-intent.")] = "5,10,20,50",
     repeats: Annotated[bool, typer.Option(help="next-item: count items that the person knew before, too.")] = False,
     every: Annotated[bool, typer.Option(help="next-item: ask at every action, not only at a person's first.")] = False,
+    seen: Annotated[
+        str, typer.Option(help="Split by person: items that the person knew; leave-out, keep, or zero (their score).")
+    ] = "leave-out",
+    negatives: Annotated[
+        str | None, typer.Option(help="leave-one-out: also among sampled items, as uniform99 or popularity99.")
+    ] = None,
+    at_most: Annotated[int | None, typer.Option(min=1, help="Ask this many people, drawn by chance.")] = None,
     segments: Annotated[bool, typer.Option(help="Also by popularity, history, interaction; cold items.")] = False,
     taxonomy: Annotated[bool, typer.Option(help="Also mean cosines within and across categories.")] = False,
     assignments: Annotated[
@@ -144,9 +155,9 @@ def evaluate(
     seed: Seed = 0,
     threads: Threads = 1,
 ) -> None:
-    """Compare models on the last part of a log, which none of them has seen.
+    """Compare models on a part of a log that none of them has seen: the last part, or some actions of each person.
 
-    Names are trained on the part before it; a folder that has seen the test part is refused. Every figure is printed
+    Names are trained on the other part; a folder that has seen the test part is refused. Every figure is printed
     with its 95 % bootstrap interval over people; models are compared with each other on the same cases.
 
     Examples:
@@ -154,6 +165,8 @@ def evaluate(
         endcap evaluate --shop shop --models co-occurrence,item-knn,popularity --test 7d --json report.json
 
         endcap evaluate --shop shop --models models/ii,als --protocol next-item --set als.factors=64
+
+        endcap evaluate --shop shop --models als,item-knn --protocol leave-one-out --negatives uniform99
     """
     from endcap.evaluate import evaluate as compare
     from endcap.shop import Shop
@@ -172,6 +185,9 @@ def evaluate(
         lengths=_numbers(k, "--k"),
         repeats=repeats,
         every=every,
+        seen=seen,  # type: ignore[arg-type]  # checked there
+        negatives=negatives,
+        at_most=at_most,
         by_segment=segments,
         taxonomy=taxonomy,
         settings=_settings_by_name(assignments or []),

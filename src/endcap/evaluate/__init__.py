@@ -3,11 +3,12 @@
 import sys
 from types import ModuleType
 
+from endcap.evaluate.by_user import split_people
 from endcap.evaluate.contest import PROTOCOLS, evaluate
 from endcap.evaluate.report import Difference, Report
 from endcap.evaluate.tuner import TuneReport, tune
 
-__all__ = ["PROTOCOLS", "Difference", "Report", "TuneReport", "evaluate", "tune"]
+__all__ = ["PROTOCOLS", "Difference", "Report", "TuneReport", "evaluate", "split_people", "tune"]
 
 
 class _Verb(ModuleType):

@@ -1,4 +1,4 @@
-"""`evaluate`: models against models on the end of a log that none of them has seen."""
+"""`evaluate`: models against models on a part of a log that none of them has seen."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ from threadpoolctl import threadpool_limits
 
 from endcap.answers import Indexed
 from endcap.errors import InputError
+from endcap.evaluate.by_user import ByUser, split_people
 from endcap.evaluate.entrants import Contestants, enter
-from endcap.evaluate.next_item import LENGTHS, NextItem, category_numbers
+from endcap.evaluate.leave_one_out import LeaveOneOut
+from endcap.evaluate.lists import LENGTHS, ListContest, Seen, category_numbers
+from endcap.evaluate.negatives import Negatives
+from endcap.evaluate.next_item import QUERIES, NextItem
 from endcap.evaluate.purchase_intent import BUDGETS, PurchaseIntent, Question, question
 from endcap.evaluate.report import Figures, Report
 from endcap.evaluate.segments import segments
@@ -20,7 +24,9 @@ from endcap.evaluate.taxonomy import taxonomy_cosines
 from endcap.shop import Shop
 from endcap.shop.shop import END_OF_TIME
 
-PROTOCOLS = ("purchase-intent", "next-item")
+SPLIT_BY_TIME = ("purchase-intent", "next-item")
+SPLIT_BY_PERSON = ("leave-one-out", "by-user")
+PROTOCOLS = SPLIT_BY_TIME + SPLIT_BY_PERSON
 ALL_PAIRS = "all"
 LONGEST_BUDGET = 10_000
 LONGEST_LIST = 1_000
@@ -39,6 +45,9 @@ def evaluate(
     lengths: Sequence[int] = LENGTHS,
     repeats: bool = False,
     every: bool = False,
+    seen: Seen = "leave-out",
+    negatives: Negatives | None = None,
+    at_most: int | None = None,
     by_segment: bool = False,
     taxonomy: bool = False,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
@@ -46,18 +55,22 @@ def evaluate(
     threads: int = 1,
     show: bool = False,
 ) -> Report:
-    """Compare models on the last part of a shop's log, with intervals over people and paired differences.
+    """Compare models on actions of a shop's log that none of them has seen, with intervals and paired differences.
 
     Args:
-        shop: a shop, split at `test`, or a pair (train, test) as `Shop.split_by_time` gives it.
-        models: names of systems (trained on the training part first), model folders, fitted models; a mapping gives
-            them names of your own.
-        protocol: "purchase-intent" or "next-item"; see the modules of these names.
-        test: the last "7d" of the time, or 0.1 of the events.
+        shop: a shop, split as the protocol says; or a pair (train, test) as `Shop.split_by_time` gives it, for by-user
+            as `split_people` does.
+        models: names of systems (trained on the training part first), model folders (where the log is split by time),
+            fitted models; a mapping gives them names of your own. Nothing shows whether a fitted model has seen the
+            actions of a protocol that splits by person: there you vouch for it.
+        protocol: "purchase-intent", "next-item", "leave-one-out" or "by-user"; see the modules of these names.
+        test: the last "7d" of the time, or 0.1 of the events; for the protocols that split by time.
         source, want: interactions; source "any" takes all. Default: from the weakest one to the weakest intent.
-        budgets: lengths of the lists (purchase-intent); lengths: k of the ranking metrics (next-item).
+        budgets: lengths of the lists (purchase-intent); lengths: k of the ranking metrics (the others).
         pairs: further questions as "click:cart", or "all" of them (purchase-intent).
-        repeats, every: see `next_item`.
+        repeats, every: see `next_item`; seen: see `leave_one_out`, also for by-user.
+        negatives: (n_users, n) items that each user's target is ranked among, too, or "uniform99" (leave-one-out).
+        at_most: questions; more are drawn by chance. Default: 10,000 for next-item, else everybody.
         by_segment: also by popularity, history, interaction and for cold items; taxonomy: also mean cosines.
         settings: name -> settings of systems that are trained here.
 
@@ -68,15 +81,20 @@ def evaluate(
         raise InputError(f"there is no protocol {protocol!r}; choose one of: {', '.join(PROTOCOLS)}")
     _check_lengths("budgets", budgets, LONGEST_BUDGET)
     _check_lengths("k", lengths, LONGEST_LIST)
-    train, held_out = shop if isinstance(shop, tuple) else shop.split_by_time(test)
-    if train.events.time.max(initial=0) >= held_out.events.time.min(initial=END_OF_TIME):
-        raise InputError("the training part reaches into the test part; split by time, as Shop.split_by_time does")
-    entrants = enter(models, held_out, settings)
-    contests: Sequence[PurchaseIntent] | Sequence[NextItem]
-    if protocol == "next-item":
-        contests = [NextItem(train, held_out, want=want, lengths=lengths, repeats=repeats, every=every, seed=seed)]
-    else:
+    _check_belongs(protocol, seen, negatives, at_most)
+    train, held_out = _parts(shop, protocol, test, seed)
+    entrants = enter(models, held_out, settings, split_by_person=protocol in SPLIT_BY_PERSON)
+    lists: dict[str, Any] = {"want": want, "lengths": lengths, "seed": seed}
+    contests: Sequence[PurchaseIntent] | Sequence[ListContest]
+    if protocol == "purchase-intent":
         contests = _purchase_intents(train, held_out, _questions(train, source, want, pairs), budgets, seed)
+    elif protocol == "next-item":
+        most = QUERIES if at_most is None else at_most
+        contests = [NextItem(train, held_out, repeats=repeats, every=every, at_most=most, **lists)]
+    elif protocol == "leave-one-out":
+        contests = [LeaveOneOut(train, held_out, seen=seen, negatives=negatives, at_most=at_most, **lists)]
+    else:
+        contests = [ByUser(train, held_out, seen=seen, at_most=at_most, **lists)]
     cosines: dict[str, Figures] = {}
     with threadpool_limits(
         threads, "blas"
@@ -91,7 +109,7 @@ def evaluate(
     figures, paired = first.outcomes.summary(seed=seed)
     return Report(
         protocol=protocol,
-        data={**_data(train, held_out, test), **first.data, "seed": seed},
+        data={**_data(train, held_out, test, protocol), **first.data, "seed": seed},
         models=figures,
         paired=paired,
         headline=first.headline,
@@ -132,21 +150,48 @@ def _purchase_intents(
     return contests
 
 
-def _data(train: Shop, held_out: Shop, test: str | float) -> dict[str, Any]:
-    return {
-        "train": train.span_text(),
-        "train_events": len(train.positives),
-        "test": held_out.span_text(),
-        "test_events": len(held_out.positives),
-        "split": str(test),
-        "items": train.n_items,
-    }
+def _parts(shop: Shop | tuple[Shop, Shop], protocol: str, test: str | float, seed: int) -> tuple[Shop, Shop]:
+    """What models are trained on, and what they are asked about.
+
+    Raises:
+        InputError: if the parts overlap.
+    """
+    if protocol == "leave-one-out":
+        if isinstance(shop, tuple):
+            raise InputError("leave-one-out holds back each person's last action itself: give it one shop, not a pair")
+        return shop.without_last(), shop
+    if protocol == "by-user":
+        train, held_out = shop if isinstance(shop, tuple) else split_people(shop, seed=seed)[::2]
+        if len(np.intersect1d(train.positives.user, held_out.positives.user)):
+            raise InputError("people of the test part are in the training part, too; split them as split_people does")
+        return train, held_out
+    train, held_out = shop if isinstance(shop, tuple) else shop.split_by_time(test)
+    if train.events.time.max(initial=0) >= held_out.events.time.min(initial=END_OF_TIME):
+        raise InputError("the training part reaches into the test part; split by time, as Shop.split_by_time does")
+    return train, held_out
 
 
-def _by_segment(train: Shop, contest: PurchaseIntent | NextItem, seed: int) -> dict[str, dict[str, Figures]]:
-    """The headline metric by segment."""
+def _check_belongs(protocol: str, seen: str, negatives: Negatives | None, at_most: int | None) -> None:
+    """Refuse what a protocol would silently leave aside."""
+    if negatives is not None and protocol != "leave-one-out":
+        raise InputError(f"negatives belong to the protocol leave-one-out, not to {protocol}")
+    if seen != "leave-out" and protocol not in SPLIT_BY_PERSON:
+        raise InputError(f"seen={seen} belongs to leave-one-out and by-user; next-item has repeats instead")
+    if at_most is not None and (protocol == "purchase-intent" or not isinstance(at_most, int) or at_most < 1):
+        raise InputError(f"at_most={at_most!r}: a number of people from 1 on, where each is asked for one list")
+
+
+def _data(train: Shop, held_out: Shop, test: str | float, protocol: str) -> dict[str, Any]:
+    data = {"train": train.span_text(), "train_events": len(train.positives)}
+    if protocol in SPLIT_BY_TIME:
+        data |= {"test": held_out.span_text(), "test_events": len(held_out.positives), "split": str(test)}
+    return {**data, "items": train.n_items}
+
+
+def _by_segment(train: Shop, contest: PurchaseIntent | ListContest, seed: int) -> dict[str, dict[str, Figures]]:
+    """One metric by segment: the headline, or the hit rate of targets where a person has several."""
     cases = contest.cases
     return {
-        name: contest.outcomes.by_group(cases.domain, contest.headline, *labels, seed=seed)
-        for name, labels in segments(train, cases.item, cases.user, cases.interaction).items()
+        name: contest.outcomes.by_group(cases.domain, cases.metric, *labels, seed=seed)
+        for name, labels in segments(train, cases).items()
     }

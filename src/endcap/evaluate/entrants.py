@@ -36,12 +36,18 @@ class Entrant:
 
 
 def enter(
-    contestants: Contestants, test: Shop, settings: Mapping[str, Mapping[str, Any]] | None = None
+    contestants: Contestants,
+    test: Shop,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    split_by_person: bool = False,
 ) -> list[Entrant]:
     """Check everyone before anything is trained.
 
     Args:
         settings: name of a contestant -> its settings, for those that are trained here.
+        split_by_person: the test actions lie all over the log, so that `trained_until` says nothing about who has seen
+            them: no folder takes part, and whoever gives a fitted model vouches for it.
 
     Raises:
         InputError: for an unknown name, a model that has seen the test part, or one of another shop.
@@ -53,7 +59,9 @@ def enter(
     for name in settings:
         if name not in named:
             raise InputError(f"--set {name}.…: {name} does not take part; those who do: {', '.join(named)}")
-    return [_entrant(name, contestant, test, settings.get(name, {})) for name, contestant in named.items()]
+    return [
+        _entrant(name, contestant, test, settings.get(name, {}), split_by_person) for name, contestant in named.items()
+    ]
 
 
 def _by_name(contestants: Sequence[Contestant]) -> dict[str, Contestant]:
@@ -68,7 +76,9 @@ def _name(contestant: Contestant) -> str:
     return str(contestant) if isinstance(contestant, str | Path) else getattr(contestant, "system", repr(contestant))
 
 
-def _entrant(name: str, contestant: Contestant, test: Shop, settings: Mapping[str, Any]) -> Entrant:
+def _entrant(
+    name: str, contestant: Contestant, test: Shop, settings: Mapping[str, Any], split_by_person: bool
+) -> Entrant:
     if isinstance(contestant, str) and contestant in systems.SYSTEMS:
         systems.create(contestant, settings)  # so that a wrong setting is known before anything is trained
         return Entrant(name, system=contestant, settings=settings)
@@ -78,12 +88,19 @@ def _entrant(name: str, contestant: Contestant, test: Shop, settings: Mapping[st
         if not Path(contestant).exists():
             raise InputError(f"{contestant}: neither a system (`endcap systems` lists them) nor a model folder")
         contestant = systems.open(contestant)
-    check_is_fair(name, contestant, test)
+        if split_by_person:
+            raise InputError(
+                f"{name}: the test actions of this protocol lie all over the log, so no trained folder can be shown "
+                f"not to have seen them; give its system's name ({contestant.system}), to train it here without them"
+            )
+    check_is_fair(name, contestant, test, split_by_person)
     return Entrant(name, contestant)
 
 
-def check_is_fair(name: str, model: Any, test: Shop) -> None:
+def check_is_fair(name: str, model: Any, test: Shop, split_by_person: bool = False) -> None:
     """Refuse a model of another shop and one that has seen the test part; objects without an origin are trusted.
+
+    Nothing shows what a model has seen of a test part `split_by_person`: there the caller is trusted.
 
     Raises:
         InputError: saying how to mend it.
@@ -97,6 +114,8 @@ def check_is_fair(name: str, model: Any, test: Shop) -> None:
     if origin.interactions.names != test.interactions.names:
         ours, theirs = ", ".join(test.interactions.names), ", ".join(origin.interactions.names)
         raise InputError(f"{name} was trained on another shop: its interactions are {theirs}, this shop's are {ours}")
+    if split_by_person:
+        return
     begin = int(test.events.time.min())
     if origin.trained_until > begin:
         raise InputError(

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from endcap.errors import InputError
 from endcap.evaluate.report import Difference, Figures
 from endcap.metrics import interval_of, percentiles, resampled_means
 
@@ -16,12 +17,19 @@ MOST_SAMPLED = 4_000
 
 
 class Cases(NamedTuple):
-    """What a protocol's cases are about, for segments: the domain, and (n,) targets, people and interactions."""
+    """What a protocol's cases are about, for segments.
+
+    Attributes:
+        domain, metric: the outcomes to look at; item, user, interaction: (n,) targets, people, what they did;
+        known: (n,) how many actions of the person a model knows of.
+    """
 
     domain: str
+    metric: str
     item: NDArray[np.int32]
     user: NDArray[np.int32]
     interaction: NDArray[np.int8]
+    known: NDArray[np.integer]
 
 
 @dataclass
@@ -87,15 +95,27 @@ def summarise(
     differences = []
     place_of = {key: place for place, key in enumerate(keys)}
     for a, b in combinations(figures, 2) if paired else ():
-        for metric in figures[a]:
+        for metric in (metric for metric in figures[a] if metric in figures[b]):
             low, high = percentiles(means[:, place_of[a, metric]] - means[:, place_of[b, metric]], n_groups)
             difference = figures[a][metric].value - figures[b][metric].value
             differences.append(Difference(a, b, metric, difference, low, high))
     return figures, differences
 
 
-def sample(rows: NDArray, rng: np.random.Generator) -> NDArray:
-    """At most MOST_SAMPLED of the rows, drawn by chance, in order: enough for a share with a narrow interval."""
-    if len(rows) <= MOST_SAMPLED:
+def chance(seed: int) -> np.random.Generator:
+    """The random numbers of a seed.
+
+    Raises:
+        InputError: if it is none.
+    """
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise InputError(f"seed={seed!r}: a whole number from 0 on is needed")
+    return np.random.default_rng(seed)
+
+
+def sample(rows: NDArray, rng: np.random.Generator, at_most: int | None = None) -> NDArray:
+    """At most so many of the rows, drawn by chance, in order; by default enough for a share with a narrow interval."""
+    at_most = MOST_SAMPLED if at_most is None else at_most
+    if len(rows) <= at_most:
         return rows
-    return np.sort(rng.choice(rows, MOST_SAMPLED, replace=False))
+    return np.sort(rng.choice(rows, at_most, replace=False))

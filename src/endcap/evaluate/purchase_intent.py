@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from endcap.answers import Items, RelatesItems
 from endcap.errors import InputError
-from endcap.evaluate.outcomes import Cases, Outcomes, sample
+from endcap.evaluate.outcomes import Cases, Outcomes, chance, sample
+from endcap.evaluate.segments import counts_of
 from endcap.metrics import IntentCases, intent_cases, intent_ranks, mean_by_case, recent_cases
 from endcap.progress import progress
 from endcap.shop import Shop
@@ -89,7 +90,8 @@ class PurchaseIntent:
         self.recent, recent_user = _recent(train, test, asked)
         self.target_user = events.user[self.intent.target_row]
         self.target_interaction = events.interaction[self.intent.target_row]
-        rng = np.random.default_rng(seed)
+        self.known = counts_of(train.positives.user, self.target_user)
+        rng = chance(seed)
         self.active = sample(np.unique(train.positives.item), rng)
         is_source = np.ones(len(events), bool) if asked.source is None else events.interaction == asked.source
         self.traffic = sample(np.flatnonzero(is_source), rng)
@@ -104,7 +106,9 @@ class PurchaseIntent:
 
     @property
     def cases(self) -> Cases:
-        return Cases("targets", self.intent.target_item, self.target_user, self.target_interaction)
+        return Cases(
+            "targets", self.headline, self.intent.target_item, self.target_user, self.target_interaction, self.known
+        )
 
     @property
     def data(self) -> dict[str, Any]:

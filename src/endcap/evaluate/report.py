@@ -18,7 +18,7 @@ from endcap.metrics import Interval
 Figures = dict[str, dict[str, Interval]]
 """model -> metric -> figure"""
 
-NO_SHARES = {"novelty", "within", "across", "difference"}  # the others are shown in per cent
+NO_SHARES = {"novelty", "within", "across", "difference", "interest_spread"}  # the others are shown in per cent
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Report:
         if self.pairs:
             console.print(_pairs_table(self.pairs, self.headline))
         for segment, groups in self.segments.items():
-            console.print(_segment_table(segment, groups, self.headline))
+            console.print(_segment_table(segment, groups))
         for model, spaces in self.taxonomy.items():
             console.print(_table(f"mean cosine, {model}", spaces, ["within", "across", "difference"], best=False))
 
@@ -140,10 +140,12 @@ def _pairs_table(pairs: Mapping[str, Figures], metric: str) -> Table:
     return _table(f"{metric} by source -> want", by_model, list(columns))
 
 
-def _segment_table(segment: str, groups: Mapping[str, Figures], metric: str) -> Table:
+def _segment_table(segment: str, groups: Mapping[str, Figures]) -> Table:
+    """One metric of every model, the only one there, for every group."""
+    models = next(iter(groups.values()))
+    metric = next(iter(next(iter(models.values()))))
     table = Table(title=f"{metric} by {segment}", title_justify="left")
     table.add_column(segment)
-    models = list(next(iter(groups.values())))
     table.add_column("n", justify="right")
     for name in models:
         table.add_column(name, justify="right")

@@ -16,11 +16,12 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from endcap.answers import Candidates, Items, Request, Scores
+from endcap.answers import Candidates, Items, RelatesItems, Request, Scores
 from endcap.errors import InputError
 from endcap.evaluate import Report, evaluate
 from endcap.metrics import events_to_judge_by
 from endcap.models import Model
+from endcap.models.ranker import TwoPass
 from endcap.shop import Shop
 
 PROTOCOLS = {"purchase-intent": "coverage_items", "next-item": "coverage@10"}
@@ -84,7 +85,9 @@ class Verdict(msgspec.Struct, kw_only=True):
         return [f"{row.model}: {row.problem}" for row in self.models if row.problem]
 
 
-def judge(name: str, new: Model, live: Model | None, shop: Shop, settings: GateSettings) -> ModelVerdict:
+def judge(
+    name: str, new: Model | TwoPass, live: Model | TwoPass | None, shop: Shop, settings: GateSettings
+) -> ModelVerdict:
     """Compare a model with the live one of the same name on the newest events of the shop.
 
     The stretch is the last `validate` of the log. Where one of the two has been trained on a part of it, it shrinks to
@@ -92,8 +95,9 @@ def judge(name: str, new: Model, live: Model | None, shop: Shop, settings: GateS
     """
     models = {NEW: new} if live is None else {NEW: new, LIVE: live}
     trained = {side: model.origin.trained_until if model.origin else 0 for side, model in models.items()}
+    relates = all(isinstance(model, RelatesItems) for model in models.values())
     for start in _starts(shop, max(trained.values()), settings):
-        for protocol in PROTOCOLS:
+        for protocol in PROTOCOLS if relates else ("next-item",):
             report = _compare(models, shop, start, protocol)
             if report is not None and report.models[NEW][report.headline].n >= settings.min_cases:
                 return _decide(_figures(name, report, start, trained), trained, settings)
@@ -109,7 +113,7 @@ def _starts(shop: Shop, trained: int, settings: GateSettings) -> list[int]:
     return [trained, start] if start < trained <= last else [start]
 
 
-def _compare(models: Mapping[str, Model], shop: Shop, start: int, protocol: str) -> Report | None:
+def _compare(models: Mapping[str, Model | TwoPass], shop: Shop, start: int, protocol: str) -> Report | None:
     """The report of one protocol, None where the stretch or the models do not allow it."""
     train = shop.until(start)
     test = shop.since(start).some_people(events_to_judge_by(train.n_items))
@@ -128,11 +132,12 @@ class _Known:
     Lists hold items known before the stretch only, whatever came later that the model was trained on.
     """
 
-    def __init__(self, model: Model, n_items: int) -> None:
+    def __init__(self, model: Model | TwoPass, n_items: int) -> None:
         self._model = model
         self._allowed = np.arange(len(model.origin.items) if model.origin else n_items) < n_items
 
     def related_batch(self, items: Items, seen_as: int, want: int, k: int) -> tuple[Items, Scores]:
+        assert isinstance(self._model, RelatesItems)
         return self._model.related_batch(items, seen_as, want, k)
 
     def candidates(self, request: Request) -> Candidates:

@@ -12,6 +12,7 @@ from endcap.answers import Items, RelatesItems, Request, Retriever, Scores, Sear
 from endcap.errors import EndcapError
 from endcap.index import Exact
 from endcap.models import Model
+from endcap.models.ranker import TwoPass
 from endcap.shop import Shop
 
 ITEMS_ASKED = 100
@@ -41,7 +42,7 @@ class Recorder:
 
 
 def recorded_queries(
-    name: str, model: Model, spaces: Mapping[str, Space], shop: Shop
+    name: str, model: Model | TwoPass, spaces: Mapping[str, Space], shop: Shop
 ) -> tuple[dict[str, NDArray[np.float32]], int]:
     """What a model asks its spaces for, on questions that will come: related items, and lists for people.
 
@@ -57,13 +58,13 @@ def recorded_queries(
     return {space: recorder.queries() for space, recorder in recorders.items()}, answered
 
 
-def attach(model: Model, searchers: Mapping[str, Searcher]) -> None:
+def attach(model: Model | TwoPass, searchers: Mapping[str, Searcher]) -> None:
     """Let a model search with these, if it searches at all."""
     if searchers:
         model.attach(searchers)  # type: ignore[attr-defined]
 
 
-def ask(name: str, model: Model, shop: Shop) -> int:
+def ask(name: str, model: Model | TwoPass, shop: Shop) -> int:
     """Put questions of every kind to a model and check the answers; returns how many held an item.
 
     Raises:
@@ -79,7 +80,7 @@ def ask(name: str, model: Model, shop: Shop) -> int:
     return answered
 
 
-def _answers(model: Model, shop: Shop) -> Iterator[tuple[Items, NDArray[np.bool_] | None, int]]:
+def _answers(model: Model | TwoPass, shop: Shop) -> Iterator[tuple[Items, NDArray[np.bool_] | None, int]]:
     """Answers one after the other: items, what was allowed, and how many were wanted."""
     rng = np.random.default_rng(0)
     kinds = range(len(shop.interactions))

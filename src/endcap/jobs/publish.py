@@ -17,6 +17,7 @@ from endcap.index import Kind
 from endcap.jobs.gate import GateSettings, ModelVerdict, Verdict, judge
 from endcap.jobs.probe import ask, attach, recorded_queries
 from endcap.models import Model
+from endcap.models.ranker import Ranker, TwoPass
 from endcap.progress import progress
 from endcap.release import Part, Release, live, write_release
 from endcap.release.shelf import WHAT, activate_held, discard_held, prune_held, sweep_held
@@ -79,7 +80,7 @@ def publish(
     started, to = time.monotonic(), Path(to)
     check_outside(to, "releases")
     folders = _named(model_folders)
-    opened = {name: models.open(folder) for name, folder in folders.items()}
+    opened = _over_sources({name: models.open(folder) for name, folder in folders.items()})
     if not isinstance(shop, Shop):
         read_manifest(Path(shop), kind="shop")
     with exclusive(to, WHAT), progress("publishing", 2 * len(opened) + 2, shown=show) as bar:
@@ -122,12 +123,21 @@ def publish(
     return report
 
 
-def open_models(release: Release) -> dict[str, Model]:
-    """The models of a release, ready to answer, searching its indexes."""
-    opened = {name: models.open(folder) for name, folder in release.model_folders.items()}
+def open_models(release: Release) -> dict[str, Model | TwoPass]:
+    """The models of a release, ready to answer, searching its indexes; rankers over the models that they rank."""
+    opened = _over_sources({name: models.open(folder) for name, folder in release.model_folders.items()})
     for name, model in opened.items():
         attach(model, release.searchers(name))
     return opened
+
+
+def _over_sources(opened: Mapping[str, Model | Ranker]) -> dict[str, Model | TwoPass]:
+    """The same, with rankers over their sources: they have no answers of their own.
+
+    Raises:
+        InputError: if a source of a ranker is not among them.
+    """
+    return {name: TwoPass(it, opened) if isinstance(it, Ranker) else it for name, it in opened.items()}
 
 
 def _named(folders: Mapping[str, str | Path] | Sequence[str | Path]) -> dict[str, Path]:
@@ -147,7 +157,7 @@ def _named(folders: Mapping[str, str | Path] | Sequence[str | Path]) -> dict[str
     return named
 
 
-def _check_shop(name: str, model: Model, shop: Shop) -> None:
+def _check_shop(name: str, model: Model | TwoPass, shop: Shop) -> None:
     """Refuse a model of another shop.
 
     Raises:
@@ -169,7 +179,7 @@ def _live_or_none(to: Path) -> str | None:
         return None
 
 
-def _open_live(to: Path, report: PublishReport) -> dict[str, tuple[Path, Model]]:
+def _open_live(to: Path, report: PublishReport) -> dict[str, tuple[Path, Model | TwoPass]]:
     """Folder and model of what is live; a live release that is damaged is no reason not to publish a sound one."""
     if report.previous is None:
         return {}
@@ -182,7 +192,12 @@ def _open_live(to: Path, report: PublishReport) -> dict[str, tuple[Path, Model]]
 
 
 def _judge(
-    name: str, folder: Path, model: Model, current: Mapping[str, tuple[Path, Model]], shop: Shop, gate: GateSettings
+    name: str,
+    folder: Path,
+    model: Model | TwoPass,
+    current: Mapping[str, tuple[Path, Model | TwoPass]],
+    shop: Shop,
+    gate: GateSettings,
 ) -> ModelVerdict:
     """The gate's word on one model; the live model itself needs none."""
     if name not in current:

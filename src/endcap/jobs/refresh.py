@@ -98,7 +98,8 @@ def refresh(
 ) -> RefreshReport:
     """Bring the live release up to the newest events.
 
-    A model that fails or is refused stays as it is live, and the others, histories and popularity go on.
+    A model that fails or is refused stays as it is live, and the others, histories and popularity go on. So does a
+    ranker whose sources are all there: it goes on ranking what is trained anew.
 
     Args:
         shop: its folder; to: the folder of releases; from_live: the server's state file.
@@ -124,6 +125,9 @@ def refresh(
             report.models[name], folder = trainer.bring_up(name, plan)
             if folder is not None:
                 ready[name] = folder
+        for name, folder in _standing_rankers(current, ready).items():
+            report.models[name] = _kept(current, name)
+            ready[name] = folder
         if _is_news(report, current, log):
             report.published = _publish(ready, log, to, chosen, current, report, show)
     report.seconds = round(time.monotonic() - started, 2)
@@ -153,6 +157,7 @@ def _plans(settings: RefreshSettings, current: Release | None) -> dict[str, Mode
         plans = {
             name: ModelPlan(system=known[name]["system"], settings=known[name]["config"])
             for name in current.model_folders
+            if name not in current.rankers
         }
     else:
         raise InputError("no sound release is live: publish one, or name systems in refresh.toml ([models.NAME])")
@@ -215,6 +220,24 @@ class _Trainer:
             return True
         times = self.log.events.time
         return int(times[times < self.until].max()) - known["trained_until"] >= ON_TIME * duration(every)
+
+
+def _standing_rankers(current: Release | None, ready: Mapping[str, Path]) -> dict[str, Path]:
+    """Folders of the live rankers, of which all sources will be in the next release."""
+    if current is None:
+        return {}
+    return {
+        name: current.model_folders[name]
+        for name, sources in current.rankers.items()
+        if name not in ready and all(source in ready for source in sources)
+    }
+
+
+def _kept(current: Release | None, name: str) -> ModelOutcome:
+    assert current is not None
+    known = current.manifest["models"][name]
+    why = "`endcap train ranker` and `publish` renew it"
+    return ModelOutcome(system=known["system"], action="kept", trained_until=known["trained_until"], why=why)
 
 
 def _is_news(report: RefreshReport, current: Release | None, log: Shop) -> bool:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from endcap.artefact import read_verified
 from endcap.errors import InputError
 from endcap.models.base import Model
+
+if TYPE_CHECKING:
+    from endcap.models.ranker import Ranker
 
 
 class System(NamedTuple):
@@ -32,7 +35,19 @@ SYSTEMS: dict[str, System] = {
     "als": System("als:Als", "related, recommend", "matrix factorisation, users x items (implicit)"),
     "als-typed": System("als:AlsTyped", "related, recommend", "matrix factorisation, users x (item, interaction)"),
     "sgns": System("item_interaction:Sgns", "related, recommend", "untyped skip-gram with negatives"),
+    "sasrec": System("sequential:SASRec", "related, recommend", "a causal transformer over a person's actions"),
+    "gru4rec": System("sequential:GRU4Rec", "related, recommend", "a recurrent network over a person's actions"),
+    "comirec": System("sequential:ComiRec", "related, recommend", "several interests of a person's actions"),
+    "coaction-graph": System(
+        "coaction_graph:CoActionGraph", "related, recommend", "several interests a user, from text and co-action (eBay)"
+    ),
 }
+
+RANKERS = {"ranker": System("ranker:Ranker", "ranks", "second pass over candidates of other systems (LambdaMART)")}
+"""What is stored and opened like a model and has no candidates of its own; `endcap train ranker` makes one."""
+
+
+DEEP = ("torch", "safetensors")  # not installed with the core
 
 
 def create(name: str, settings: Mapping[str, Any] | None = None) -> Model:
@@ -44,20 +59,25 @@ def create(name: str, settings: Mapping[str, Any] | None = None) -> Model:
     return _class_of(name)(**(settings or {}))
 
 
-def open(folder: str | Path) -> Model:  # noqa: A001 (`models.open` is its name in the design)
-    """Open a trained model, ready to answer, read-only and memory-mapped.
+def open(folder: str | Path) -> Model | Ranker:  # noqa: A001 (`models.open` is its name in the design)
+    """Open a trained model, ready to answer, or a ranker; read-only and memory-mapped.
 
     Raises:
         InputError: if the folder is no model; DamagedArtefact: if a file is missing or changed.
     """
-    folder = Path(folder)
+    folder, known = Path(folder), {**SYSTEMS, **RANKERS}
     return read_verified(
-        folder, kind="model", read=lambda manifest: _class_of(manifest["system"]).load(folder, manifest)
+        folder, kind="model", read=lambda manifest: _class_of(manifest["system"], known).load(folder, manifest)
     )
 
 
-def _class_of(name: str) -> type[Model]:
-    if name not in SYSTEMS:
+def _class_of(name: str, known: Mapping[str, System] = SYSTEMS) -> Any:
+    if name not in known:
         raise InputError(f"there is no system {name!r}; `endcap systems` lists: {', '.join(SYSTEMS)}")
-    module, _, kind = SYSTEMS[name].path.partition(":")
-    return getattr(importlib.import_module(f"endcap.models.{module}"), kind)
+    module, _, kind = known[name].path.partition(":")
+    try:
+        return getattr(importlib.import_module(f"endcap.models.{module}"), kind)
+    except ModuleNotFoundError as error:
+        if error.name not in DEEP:
+            raise
+        raise InputError(f"{name} needs {error.name}: pip install 'endcap[deep]'") from None

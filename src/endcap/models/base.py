@@ -70,6 +70,34 @@ class Origin:
         intents = self.interactions.intents
         return next((code for code in intents if self.counts[code]), intents[0])
 
+    def about(self) -> dict[str, Any]:
+        """What a model's manifest says of it; the ids themselves are a file, see `write`."""
+        return {
+            "interactions": list(self.interactions.names),
+            "counts": list(self.counts),
+            "n_items": len(self.items),
+            "n_users": self.n_users,
+            "n_events": self.n_events,
+            "trained_until": self.trained_until,
+            "seed": self.seed,
+            "items_fingerprint": self.items.fingerprint(),
+            "users_fingerprint": self.users_fingerprint,
+        }
+
+    def write(self, folder: Path) -> None:
+        """Put the ids of the items into a model folder."""
+        pq.write_table(pa.table({"item": self.items.ids}), folder / "items.parquet")
+
+    @classmethod
+    def read(cls, folder: Path, manifest: Mapping[str, Any]) -> Origin:
+        """What `about` and `write` kept."""
+        return cls(
+            items=Vocabulary(pq.read_table(folder / "items.parquet")["item"]),
+            interactions=Interactions(tuple(manifest["interactions"])),
+            counts=tuple(manifest["counts"]),
+            **{name: manifest[name] for name in ("n_users", "n_events", "trained_until", "seed", "users_fingerprint")},
+        )
+
     def check_against(self, items: Vocabulary, what: str) -> None:
         """Refuse a vocabulary that does not begin with the model's.
 
@@ -126,9 +154,10 @@ class Model:
         """Write the model folder, atomically."""
         manifest = {"kind": "model", **self._provenance(), "learned": self._learned(), "tuning": self.tuning}
         with new_artefact(Path(folder), manifest) as building:
-            pq.write_table(pa.table({"item": self._trained().items.ids}), building / "items.parquet")
+            self._trained().write(building)
             for name, array in self._arrays().items():
                 save_array(building / f"{name}.npy", array)
+            self._write(building)
         self.checkpoint.remove()
 
     @classmethod
@@ -136,14 +165,10 @@ class Model:
         """Open what `save` wrote; arrays are memory-mapped."""
         model = cls(**manifest["config"])
         model.tuning = manifest.get("tuning")
-        model.origin = Origin(
-            items=Vocabulary(pq.read_table(folder / "items.parquet")["item"]),
-            interactions=Interactions(tuple(manifest["interactions"])),
-            counts=tuple(manifest["counts"]),
-            **{name: manifest[name] for name in ("n_users", "n_events", "trained_until", "seed", "users_fingerprint")},
-        )
+        model.origin = Origin.read(folder, manifest)
         arrays = {path.stem: mapped(path) for path in sorted(folder.glob("*.npy"))}
         model._restore(arrays, manifest["learned"])
+        model._read(folder)
         return model
 
     def _provenance(self) -> dict[str, Any]:
@@ -152,15 +177,7 @@ class Model:
             "system": self.system,
             "endcap": endcap.__version__,
             "config": msgspec.to_builtins(self.config),
-            "interactions": list(origin.interactions.names),
-            "counts": list(origin.counts),
-            "n_items": len(origin.items),
-            "n_users": origin.n_users,
-            "n_events": origin.n_events,
-            "trained_until": origin.trained_until,
-            "seed": origin.seed,
-            "items_fingerprint": origin.items.fingerprint(),
-            "users_fingerprint": origin.users_fingerprint,
+            **origin.about(),
         }
 
     def _trained(self) -> Origin:
@@ -181,6 +198,12 @@ class Model:
 
     def _restore(self, arrays: Mapping[str, NDArray[Any]], learned: Mapping[str, Any]) -> None:
         raise NotImplementedError
+
+    def _write(self, folder: Path) -> None:
+        """Store what is neither an array nor small, such as a network's weights."""
+
+    def _read(self, folder: Path) -> None:
+        """Read what `_write` stored, after `_restore`."""
 
     # -- answers ---------------------------------------------------------------------------------------------------
 

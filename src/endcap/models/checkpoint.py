@@ -58,9 +58,13 @@ class Checkpoint:
         arrays = {path.stem: np.load(path, allow_pickle=False) for path in self.folder.glob("*.npy")}
         return int(manifest["step"]), arrays
 
+    def due(self) -> bool:
+        """Whether the last time is long enough ago to keep the state again."""
+        return self.folder is not None and time.monotonic() - self.saved_at >= SAVE_EVERY_S
+
     def save(self, step: int, arrays: Mapping[str, NDArray[Any]], *, now: bool = False) -> None:
         """Keep the state after `step` steps, if the last time is `SAVE_EVERY_S` ago or it must be `now`."""
-        if self.folder is None or (not now and time.monotonic() - self.saved_at < SAVE_EVERY_S):
+        if self.folder is None or not (now or self.due()):
             return
         with new_artefact(self.folder, {"kind": "checkpoint", "key": self.key, "step": step}) as building:
             for name, array in arrays.items():

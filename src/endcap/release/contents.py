@@ -15,6 +15,7 @@ from endcap.shop import Shop
 from endcap.shop.interactions import RETURN
 
 FORMAT = 1  # of a release folder; another one is refused, not guessed at
+NEW_VECTORS = "new_vectors.parquet"
 HISTORY_LENGTH = 200
 POPULAR_WINDOW = 28 * 86_400_000_000  # microseconds
 NOWHERE = ""  # the group of items without a category or seller

@@ -17,7 +17,7 @@ from endcap.answers import NOTHING, History, Items, Searcher
 from endcap.artefact import MANIFEST, read_manifest, verify
 from endcap.errors import DamagedArtefact, InputError
 from endcap.index import mapped, open_index
-from endcap.release.contents import FORMAT, Groups, Histories, Sets
+from endcap.release.contents import FORMAT, NEW_VECTORS, Groups, Histories, Sets
 from endcap.shop import Interactions, Vocabulary
 
 GROUPS_REMEMBERED = 4096
@@ -88,12 +88,24 @@ class Release:
         """One row per item in order of number: the shop's catalogue without its `vector_*` columns."""
         return pq.read_table(self.folder / "catalogue.parquet")
 
+    @cached_property
+    def new_vectors(self) -> pa.Table | None:
+        """The `vector_*` of the last items of the catalogue, those that some model was not trained with."""
+        path = self.folder / NEW_VECTORS
+        return pq.read_table(path) if path.exists() else None
+
     # -- models ----------------------------------------------------------------------------------------------------
 
     @property
     def model_folders(self) -> dict[str, Path]:
         """Folders by the models' names, in the order in which they were published."""
         return {name: self.folder / "models" / name for name in self.manifest["order"]}
+
+    @property
+    def rankers(self) -> dict[str, list[str]]:
+        """Which of the models are rankers, by name, and the names of the models whose candidates each ranks."""
+        models = self.manifest["models"]
+        return {name: models[name]["sources"] for name in self.manifest["order"] if "sources" in models[name]}
 
     def searchers(self, model: str) -> dict[str, Searcher]:
         """The indexes over a model's spaces, by the space's name; each is opened once.

@@ -23,8 +23,9 @@ from endcap.answers import Space
 from endcap.artefact import new_artefact, read_manifest, save_array
 from endcap.errors import InputError
 from endcap.index import Exact, Kind, build, recall
-from endcap.release.contents import FORMAT, bought, group_items, histories, popular_order
+from endcap.release.contents import FORMAT, NEW_VECTORS, bought, group_items, histories, popular_order
 from endcap.shop import Shop
+from endcap.shop.columns import VECTOR_PREFIX
 
 RECALL_AT = 100
 RECALL_QUERIES = 200
@@ -85,6 +86,7 @@ def write_release(
             model: _write_part(part, folder / "models" / model, folder / "indexes" / model, threads)
             for model, part in parts.items()
         }
+        _write_new_vectors(folder, shop, min(about["n_items"] for about in manifest["models"].values()))
     return to / name
 
 
@@ -125,6 +127,13 @@ def _write_shop(folder: Path, shop: Shop) -> None:
         _save(folder / "popular" / f"{column}_items", groups.items)
 
 
+def _write_new_vectors(folder: Path, shop: Shop, n_known: int) -> None:
+    """The `vector_*` of the items that some model was not trained with, by which it may encode them."""
+    names = [name for name in shop.catalogue.column_names if name.startswith(VECTOR_PREFIX)]
+    if names and n_known < shop.n_items:
+        pq.write_table(shop.catalogue.select(names).slice(n_known, shop.n_items - n_known), folder / NEW_VECTORS)
+
+
 def _save(path: Path, array: NDArray[Any]) -> None:
     save_array(path.with_suffix(".npy"), array)
 
@@ -144,6 +153,7 @@ def _write_part(part: Part, models: Path, indexes: Path, threads: int) -> dict[s
         "n_items": about["n_items"],
         "config": about["config"],
         "spaces": spaces,
+        **({"sources": about["sources"]} if "sources" in about else {}),
     }
 
 

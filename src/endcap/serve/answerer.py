@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from endcap.answers import NOTHING, Candidates, Evidence, Explainer, History, Items, Reason, Request, Scores
+from endcap.answers import NOTHING, Candidates, Evidence, History, Items, Ranking, Reason, Request, Scores
 from endcap.errors import InputError
 from endcap.serve.catalogue import Coded, Mask
 from endcap.serve.events import now_us
@@ -23,7 +23,7 @@ from endcap.serve.people import Person, person
 from endcap.serve.questions import Answer, AnsweredItem, Question
 from endcap.serve.reasons import sentence, usual_reason
 from endcap.serve.rules import tightest
-from endcap.serve.serving import Serving
+from endcap.serve.serving import Loaded, Serving
 from endcap.serve.state import LiveState
 from endcap.serve.surfaces import Source, Surface
 
@@ -57,7 +57,7 @@ def answer(
     question.check()
     now = now_us() if now is None else now
     if state is not None:
-        serving.catalogue.catch_up(state)
+        serving.catch_up(state)
     asking = Asking(question, serving, person(question, serving, state, now), on_failure)
     picks, told = asking.fill(), dict[Hashable, str]()
     return Answer(
@@ -104,7 +104,8 @@ class Asking:
         self.filling = self._empty_list()
         self.helped_by: str | None = None
         self._held: list[Candidates] = []
-        self._asked: dict[str, tuple[Explainer, Request]] = {}
+        self._failed_ranker: str | None = None
+        self._asked: dict[str, tuple[Loaded, Request]] = {}
 
     def fill(self) -> list[Pick]:
         """Fill the list: pins, the sources' own answers, new items, fallbacks."""
@@ -128,6 +129,8 @@ class Asking:
         strangers = [item for item in question.basket if self.serving.catalogue.number(item) < 0]
         if unknown := [*strangers, *self.who.unknown]:
             notes.append(f"unknown items in the question: {len(unknown)}, such as {unknown[0]!r}")
+        if self._failed_ranker is not None:
+            notes.append(f"the ranker {self._failed_ranker!r} failed: the sources take turns instead")
         if self.filling.missing:
             notes.append(f"{len(self.filling.picks)} of {self.filling.k} items: no others satisfy the rules")
         return notes
@@ -162,12 +165,18 @@ class Asking:
                 self.filling.add(Pick(item, 0.0, "pin", PINNED))
 
     def _new_items(self) -> Items:
-        """Announced items of the categories that are looked at, as many as the surface has places for."""
+        """Announced items of the categories that are looked at, as many as the surface has places for.
+
+        An item that a source finds by what is said of it needs no place: it competes with the others.
+        """
         catalogue, places = self.serving.catalogue, min(self.surface.new_items, self.filling.k // 5)
         if places == 0 or len(catalogue) == catalogue.n_released:
             return NOTHING
         found = np.concatenate([NOTHING, *(catalogue.new_in(name) for name in self._names_around(catalogue.category))])
-        return np.array([item for item in found.tolist() if self.filling.may_take(item)][:places], np.int32)
+        asked = [loaded for loaded in map(self._loaded, self._sources) if self._speaks_to(loaded)]
+        learnt = [loaded.newcomers for loaded in asked if loaded.newcomers is not None]
+        open_to = [item for item in found.tolist() if self.filling.may_take(item)]
+        return np.array([item for item in open_to if not any(item in them for them in learnt)][:places], np.int32)
 
     # -- sources ---------------------------------------------------------------------------------------------------
 
@@ -177,8 +186,11 @@ class Asking:
 
     def _ask_sources(self) -> None:
         """The models' own answers; what they fall back to themselves is held until all were asked."""
-        if self.surface.merge == "interleave" and len(self._sources) > 1:
-            self._take_in_turn([self._own(self._ask_for_budget(source)) for source in self._sources])
+        if self.surface.ranker is not None:
+            self._take_ranked(self.surface.ranker)
+        elif self.surface.merge == "interleave" and len(self._sources) > 1:
+            lists = [self._ask_for_budget(source) for source in self._sources]
+            self._take_in_turn([self._boosted(found) for found in lists])
         for source in self._sources:
             self._fill_from(source, self._seen_as(source))
 
@@ -195,14 +207,52 @@ class Asking:
                 wanted = max(wanted, source.budget)
             mask = filling.open() if narrowed else filling.allowed
             found = self._ask(source, wanted, mask, seen_as, instead)
-            own = self._own(found)
+            own = self._own(self._boosted(found))
             taken = filling.take(own if instead is None else instead.label(own))
             if len(own) < wanted or (narrowed and not taken):
                 return
             narrowed = True
 
     def _ask_for_budget(self, source: Source) -> Candidates:
-        return self._ask(source, source.budget, self.filling.allowed, self._seen_as(source))
+        """A source's own answers, not boosted."""
+        return self._own(self._ask(source, source.budget, self.filling.allowed, self._seen_as(source)))
+
+    def _take_ranked(self, name: str) -> None:
+        """All sources' answers in the ranker's order; in turn where the ranker fails."""
+        found = {self._name(source): self._ask_for_budget(source) for source in self._sources}
+        try:
+            ranking = self.serving.rankers[name].rank(self._asked_of_ranker(), found)
+            ranked = _as_ranked(ranking, list(found.values()))
+        except Exception as error:  # the sources have answered: the page does not need the ranker
+            self._has_failed("ranker", name, error)
+            self._failed_ranker = name
+            self._take_in_turn([self._boosted(own) for own in found.values()])
+            return
+        filling, before = self.filling, len(self.filling.picks)
+        filling.take(self._boosted(ranked))
+        taken = filling.picks[before:]
+        try:
+            moved = ranking.reasons(np.array([pick.item for pick in taken], np.int32)) if taken else []
+            filling.picks[before:] = [pick._replace(moved=tuple(why)) for pick, why in zip(taken, moved, strict=True)]
+        except Exception as error:
+            self._has_failed("ranker", name, error)
+
+    def _has_failed(self, what: str, name: str, error: Exception) -> None:
+        log.error("%s %s of release %s failed: %s", what, name, self.serving.release.name, where(error))
+        self.on_failure(name)
+
+    def _asked_of_ranker(self) -> Request:
+        """The question in the numbers of the catalogue; a ranker passes over items that it does not know."""
+        item = None if self.item == -1 else self.item
+        return Request(
+            k=self.filling.k,
+            user=self.who.number,
+            item=item,
+            seen_as=self._code(self.question.seen_as),
+            want=self.want,
+            history=self.who.history,
+            basket=np.array([item for item in self.basket if item >= 0], np.int32),
+        )
 
     def _take_in_turn(self, lists: Sequence[Candidates]) -> None:
         """One item of each list in turn, the first list first; an item of several lists counts where it comes first."""
@@ -214,22 +264,31 @@ class Asking:
     def _ask(
         self, source: Source, wanted: int, allowed: Mask | None, seen_as: int | None, instead: Instead | None = None
     ) -> Candidates:
-        """A model's candidates, boosted; none where it cannot answer."""
-        name = source.model or next(iter(self.serving.models))
-        model, n_items = self.serving.models[name]
+        """A model's candidates; none where it cannot answer."""
+        loaded = self._loaded(source)
         item = self.item if instead is None else instead.item
-        if item is not None and not 0 <= item < n_items:
+        if item is not None and not 0 <= item < loaded.n_items:
             return NO_CANDIDATES
-        request = self._request(source, item, n_items, wanted, allowed, seen_as)
+        request = self._request(source, item, loaded.n_items, wanted, allowed, seen_as)
         try:
-            found = model.candidates(request)
+            found = loaded.candidates(request, wanted, allowed)
         except Exception as error:  # one broken model must not take the page down
-            log.error("model %s of release %s failed: %s", name, self.serving.release.name, where(error))
-            self.on_failure(name)
+            self._has_failed("model", self._name(source), error)
             return NO_CANDIDATES
-        if _unexplained(found) and isinstance(model, Explainer):
-            self._asked.update(dict.fromkeys(found.source, (model, request)))
-        return self._boosted(found)
+        if _unexplained(found):
+            self._asked.update(dict.fromkeys(found.source, (loaded, request)))
+        return found
+
+    def _loaded(self, source: Source) -> Loaded:
+        return self.serving.models[self._name(source)]
+
+    def _name(self, source: Source) -> str:
+        return source.model or next(iter(self.serving.models))
+
+    def _speaks_to(self, loaded: Loaded) -> bool:
+        """Whether the question names an item that a model knows."""
+        named = [*self.basket, *self.who.history.items.tolist()] if self.item is None else [self.item]
+        return any(0 <= item < loaded.n_items for item in named)
 
     def _request(
         self, source: Source, item: int | None, n_items: int, wanted: int, allowed: Mask | None, seen_as: int | None
@@ -350,8 +409,8 @@ class Asking:
         if pick.reason is not None:
             return pick
         if pick.source in self._asked and "/" not in pick.source:
-            model, request = self._asked[pick.source]
-            if reasons := model.explain(request, pick.item):
+            loaded, request = self._asked[pick.source]
+            if reasons := loaded.explain(request, pick.item):
                 return pick._replace(reason=reasons[0])
         return pick._replace(reason=usual_reason(pick.source))
 
@@ -359,8 +418,9 @@ class Asking:
 def _at_the_edge(pick: Pick, serving: Serving, told: dict[Hashable, str]) -> AnsweredItem:
     """A pick in the shop's own ids, with its reasons in words; `told` keeps the sentences, of which many are equal."""
     catalogue, reasons = serving.catalogue, []
-    if (reason := pick.reason) is not None:
-        key = reason.kind, reason.item, reason.seen_as, reason.want, reason.note
+    for reason in (*(() if pick.reason is None else (pick.reason,)), *pick.moved):
+        raised = reason.kind == "ranker" and (reason.value or 0) > 0
+        key = reason.kind, reason.item, reason.seen_as, reason.want, reason.note, reason.items, raised
         if key not in told:
             told[key] = sentence(reason, catalogue, serving.release.interactions)
         reasons.append(told[key])
@@ -388,6 +448,29 @@ def _reordered(found: Candidates, scores: Scores, rows: NDArray[np.intp]) -> Can
     if evidence is not None:
         evidence = Evidence(evidence.because[rows], evidence.seen_as[rows], evidence.want[rows])
     return Candidates(found.items[rows], scores[rows], [found.source[row] for row in rows.tolist()], evidence)
+
+
+def _as_ranked(ranking: Ranking, lists: Sequence[Candidates]) -> Candidates:
+    """A ranking as candidates: each item with the source and the evidence of the list that it stands highest in."""
+    place: dict[int, tuple[Candidates, int]] = {}
+    for row, turn in enumerate(zip_longest(*(found.items.tolist() for found in lists))):
+        for found, item in zip(lists, turn, strict=True):
+            if item is not None:
+                place.setdefault(item, (found, row))
+    at = [place[item] for item in ranking.items.tolist()]
+    evidence = [
+        (-1, -1, -1)
+        if (by := found.evidence) is None
+        else (int(by.because[row]), int(by.seen_as[row]), int(by.want[row]))
+        for found, row in at
+    ]
+    because, seen_as, want = np.array(evidence, np.int32).reshape(-1, 3).T
+    return Candidates(
+        ranking.items,
+        ranking.scores,
+        [found.source[row] for found, row in at],
+        Evidence(because, seen_as.astype(np.int8), want.astype(np.int8)),
+    )
 
 
 def _rows(found: Candidates) -> Iterator[Candidates]:

@@ -92,7 +92,7 @@ class LiveCatalogue:
     """What is known of each item now: the release's columns, and live changes, which win.
 
     Items that the shop announced after the release get the numbers after its own, so that rules, titles and caps treat
-    all items alike; no model knows them.
+    all items alike; models that can encode them find them by what is said of them (see `Newcomers`).
 
     Attributes:
         n_released: how many items the release has; category, brand, seller, domain: see `Coded`;
@@ -177,6 +177,19 @@ class LiveCatalogue:
         """Title, else id."""
         return self.title(item) or self.id(item)
 
+    def rows(self, items: Items) -> pa.Table:
+        """What is said of some items now, as rows of an items table; null where unknown."""
+        with self._lock:
+            price = self.price[items].astype(np.float64)
+            numbers = items.tolist()
+            columns: dict[str, pa.Array] = {
+                "item": pa.array([self.id(item) for item in numbers], pa.string()),
+                "title": pa.array([self.title(item) for item in numbers], pa.string()),
+                **{name: pa.array([text[item] for item in numbers], pa.string()) for name, text in self._texts.items()},
+                "price": pa.array(price, pa.float64(), mask=np.isnan(price)),
+            }
+        return pa.table(columns)
+
     # -- rules -----------------------------------------------------------------------------------------------------
 
     def pinned(self, surface: str) -> list[int]:
@@ -195,11 +208,11 @@ class LiveCatalogue:
 
     # -- live changes ----------------------------------------------------------------------------------------------
 
-    def catch_up(self, state: LiveState) -> None:
-        """Lay over what has changed in the live state since the last time."""
+    def catch_up(self, state: LiveState) -> Items:
+        """Lay over what has changed in the live state since the last time; returns the numbers of what did."""
         changes, version = state.item_changes(self.version)
         if not changes:
-            return
+            return NOTHING
         with self._lock:
             announced = [update.item for update in changes if self.number(update.item) < 0]
             self._announce(announced)
@@ -208,7 +221,9 @@ class LiveCatalogue:
             self._rivals = self._pairs()
             self.boosted = bool((self.boost != 1).any())
             self.version = max(version, self.version)
-            self._note(self.numbers(update.item for update in changes), begin=bool(announced))
+            changed = np.array(self.numbers(update.item for update in changes), np.int32)
+            self._note(changed, begin=bool(announced))
+        return changed
 
     def changed_since(self, version: int) -> Items | None:
         """Numbers of the items that changed after a version; None if that is too long ago, or items joined since."""
@@ -216,9 +231,9 @@ class LiveCatalogue:
             return None
         return np.unique(np.concatenate([NOTHING, *(items for at, items in self._log if at > version)]))
 
-    def _note(self, items: list[int], *, begin: bool) -> None:
+    def _note(self, items: Items, *, begin: bool) -> None:
         """Remember what this version changed; `begin` the log anew where all columns have grown."""
-        self._log.append((self.version, np.array(items, np.int32)))
+        self._log.append((self.version, items))
         self._logged += len(items)
         while self._log and (begin or self._logged > MAX_LOGGED):
             self._log_begins, forgotten = self._log.popleft()

@@ -14,12 +14,13 @@ from endcap.serve.catalogue import Mask
 
 
 class Pick(NamedTuple):
-    """An item that has its place in the list."""
+    """An item that has its place in the list; `moved`: what a ranker says of the place."""
 
     item: int
     score: float
     source: str
     reason: Reason | None
+    moved: tuple[Reason, ...] = ()
 
 
 class Cap:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from endcap.answers import Reason
 from endcap.serve.catalogue import LiveCatalogue
 from endcap.shop import Interactions
 
 DID = {"click": "clicked", "favourite": "favourited", "cart": "carted", "purchase": "bought"}
 MAY = {"click": "click", "favourite": "favourite", "cart": "cart", "purchase": "buy"}
+NAMED = 3  # past items in one sentence
 
 
 def sentence(reason: Reason, catalogue: LiveCatalogue, interactions: Interactions) -> str:
@@ -15,10 +18,16 @@ def sentence(reason: Reason, catalogue: LiveCatalogue, interactions: Interaction
     if reason.kind == "because" and reason.item is not None:
         did, may = _verb(reason.seen_as, interactions, DID), _verb(reason.want, interactions, MAY)
         return f"because you {did or 'saw'} {catalogue.name(reason.item)}, you may want to {may or 'see'} this"
+    if reason.kind == "interest" and reason.items:
+        names = list(dict.fromkeys(f"the {catalogue.name(item)}" for item in reason.items))[:NAMED]
+        return f"because of {_listed(names)}"
     if reason.kind == "category":
         return f"popular in {reason.note}" if reason.note else "popular in this category"
     if reason.kind == "seller":
         return f"popular with the seller {reason.note}" if reason.note else "popular with this seller"
+    if reason.kind == "ranker":
+        note = reason.note if reason.want is None else f"{reason.note} {_verb(reason.want, interactions, DID)} lately"
+        return f"moved {'up' if (reason.value or 0) > 0 else 'down'}: {note}"
     if reason.kind == "popular":
         return "popular in this shop lately"
     return reason.note or reason.kind
@@ -31,6 +40,12 @@ def usual_reason(source: str) -> Reason:
         if kind in step:
             return Reason(kind)
     return Reason("relation", note=f"recommended by {source}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _verb(code: int | None, interactions: Interactions, verbs: dict[str, str]) -> str:

@@ -41,6 +41,7 @@ class Surface(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         sources: models to ask; all of the release, in its order, where none is given.
         merge: `in-order`, a source fills what those before it left open; `interleave`, one item of each in turn.
+        ranker: a ranker of the release, which puts what the sources name in one order; `merge` plays no part then.
         rules: see `Rules`; fallback: steps that fill a list that stayed short, in order.
         k: items, where a request does not say; new_items: places for items announced since the release in the
             category that is looked at (at most a fifth of the list).
@@ -48,6 +49,7 @@ class Surface(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     sources: tuple[Source, ...] = ()
     merge: Literal["in-order", "interleave"] = "in-order"
+    ranker: str | None = None
     rules: Rules = Rules()
     fallback: tuple[Fallback, ...] = FALLBACKS
     k: Annotated[int, Meta(ge=1, le=MAX_K)] = 10
@@ -81,14 +83,29 @@ def read_surfaces(path: Path | None) -> dict[str, Surface]:
     }
 
 
-def check_surfaces(surfaces: Mapping[str, Surface], models: Collection[str], interactions: Interactions) -> None:
+def check_surfaces(
+    surfaces: Mapping[str, Surface],
+    models: Collection[str],
+    interactions: Interactions,
+    rankers: Mapping[str, Collection[str]] | None = None,
+) -> None:
     """Compare surfaces with a release.
 
+    Args:
+        models: names of those that give candidates; rankers: name -> names of the models that it was fitted on.
+
     Raises:
-        InputError: for a model or an interaction that the release does not have.
+        InputError: for a model, ranker or interaction that the release does not have, or a ranker of other sources.
     """
+    rankers = rankers or {}
     for name, surface in surfaces.items():
+        if surface.ranker is not None:
+            _check_ranker(name, surface, models, rankers)
         for source in surface.sources:
+            if source.model in rankers:
+                raise InputError(
+                    f'surface {name!r}: {source.model!r} is a ranker and names nothing; write ranker = "{source.model}"'
+                )
             if source.model is not None and source.model not in models:
                 hint = _nearest(source.model, models)
                 raise InputError(f"surface {name!r}: the release has no model {source.model!r}; {hint}")
@@ -96,6 +113,22 @@ def check_surfaces(surfaces: Mapping[str, Surface], models: Collection[str], int
                 if interaction is not None and interaction not in interactions.names:
                     hint = _nearest(interaction, interactions.names)
                     raise InputError(f"surface {name!r}: unknown interaction {interaction!r}; {hint}")
+
+
+def _check_ranker(name: str, surface: Surface, models: Collection[str], rankers: Mapping[str, Collection[str]]) -> None:
+    """A ranker gets the candidates of just those models that it was fitted on."""
+    ranker = surface.ranker or ""
+    if ranker not in rankers:
+        hint = _nearest(ranker, rankers) if rankers else "none was published with it"
+        raise InputError(f"surface {name!r}: the release has no ranker {ranker!r}; {hint}")
+    given = [source.model or next(iter(models)) for source in surface.sources] or list(models)
+    fitted = f"surface {name!r}: the ranker {ranker!r} was fitted on {', '.join(rankers[ranker])}"
+    if missing := [source for source in rankers[ranker] if source not in given]:
+        raise InputError(f'{fitted}; {missing[0]!r} is none of the sources here: add {{model = "{missing[0]}"}}')
+    if other := [source for source in given if source not in rankers[ranker]]:
+        raise InputError(f"{fitted}; not on {other[0]!r}: take it from the sources, or train a ranker with it")
+    if len(set(given)) < len(given):
+        raise InputError(f"{fitted}; a source can stand here only once")
 
 
 def _surface(values: Any, where: str) -> Surface:

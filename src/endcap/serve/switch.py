@@ -97,7 +97,7 @@ class Switch:
 
     def _open(self, name: str) -> Serving:
         serving = Serving.open(self.to / name, self.surfaces)
-        serving.catalogue.catch_up(self.state)
+        serving.catch_up(self.state)
         return serving
 
     def _refuse(self, name: str, why: str) -> None:

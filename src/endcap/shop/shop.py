@@ -22,6 +22,7 @@ from endcap.shop.vocabulary import Vocabulary
 MICROSECONDS = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000, "w": 604_800_000_000}
 END_OF_TIME = np.iinfo(np.int64).max
 LONGEST_DURATION = 1000 * 365 * MICROSECONDS["d"]
+LEAST_ACTIONS = 3  # to hold one back: one to learn from, one to stop by, one to be asked about
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,6 +158,26 @@ class Shop:
         lengths = np.diff(np.append(first_rows, len(events)))
         begins = np.repeat(events.time[first_rows], lengths)
         return replace(self, events=events.where(begins >= start), start=max(start, self.start))
+
+    def without_last(self, n: int = 1, *, at_least: int = LEAST_ACTIONS) -> Shop:
+        """The view without each person's last n positive actions, and without whatever else they did from then on.
+
+        Actions of one time stand in the order of the log. People with fewer than `at_least` actions keep all of theirs;
+        so do the vocabularies. Leave-one-out trains on this view.
+        """
+        events = self.events
+        positive = np.flatnonzero((events.interaction < len(self.interactions)) & (events.item >= 0))
+        ordered = positive[np.lexsort((events.time[positive], events.user[positive]))]
+        user = events.user[ordered]
+        ends = np.searchsorted(user, user, side="right")
+        many = ends - np.searchsorted(user, user) >= at_least
+        gone = ordered[many & (ends - np.arange(len(user)) <= n)]
+        from_then_on = np.full(int(events.user.max(initial=-1)) + 1, END_OF_TIME)
+        np.minimum.at(from_then_on, events.user[gone], events.time[gone])
+        keep = events.time < from_then_on[events.user]
+        keep[positive] = True
+        keep[gone] = False
+        return replace(self, events=events.where(keep))
 
     def split_by_time(self, test: str | float = "7d") -> tuple[Shop, Shop]:
         """Split into (train, test): the last `test` of the time ("7d", "12h") or of the events (0.1).

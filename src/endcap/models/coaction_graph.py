@@ -1,0 +1,356 @@
+"""CoActionGraphRec: one user, several interests, from text and co-action.
+
+    Sun and Brovman (eBay), "CoActionGraphRec: Sequential Multi-Interest Recommendations Using Co-Action Graphs",
+    Temporal Reasoning in Recommender Systems, RecSys '24 workshop, arXiv 2410.11464.
+
+Two towers. The item tower embeds what is written about an item (e) and adds, by attention, what its co-action
+neighbours are: items clicked, and items purchased, by the same people (z). The user tower takes a person's actions as
+a fully connected graph whose edges say how two actions compare (same category? dearer? how much later? clicked, then
+bought?), lets attention with these edges mix them, and extracts several interests. A person's score for an item is
+that of the nearest interest:
+
+    score(u, q) = max_k v_k . z_q
+    L = (1 - lambda) L_z + lambda L_e,     L_x = -log softmax over {target, negatives} of v_k* . x - log Q
+
+with k* the interest nearest to the target. Item vectors are computed once and searched; interests at request time.
+
+The paper's components, inputs and losses are known, its equations were not to be read. So every formula here is a
+reconstruction (marked [R]), chosen as follows:
+    e            [R] mean of hashed n-gram rows, category levels, brand, price bucket or a given vector, through an MLP;
+                 an id row as an option for closed catalogues, left out at random in training
+    neighbours   [R] at most 10 an item and relation, by cosine of damped counts; the thresholds are not published
+    z            [R] sum of e and one attended message a relation; a gate is an option
+    edges        families I (one-hot), G (numbers), H (ordered) and the pair of behaviours are the paper's; the
+                 features, their buckets and the form of the attention are [R]
+    interests    [R] self-attentive as in ComiRec, or dynamic routing (ComiRec-DR, MIND); the paper has several
+    losses       [R] mixed as written above; user vectors come from z in both, k* as well
+The paper trains on clicks; `target_weights` opens what it leaves as future work. No figure here reproduces eBay's
+tables, whose data is private: benchmarks/ measures on public sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+from msgspec import Meta
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from endcap.answers import Request
+from endcap.kernels.coaction import coaction_neighbours
+from endcap.models.history_model import HistoryConfig, HistoryModel, Interests, TwoTowers, Vectors
+from endcap.models.item_features import FeatureReader
+from endcap.models.search_space import OneOf, Range, SearchSpace
+from endcap.nn.attention import EdgeAttention
+from endcap.nn.histories import Histories, Past
+from endcap.nn.interests import MeanInterest, RoutedInterests, SelfAttentiveInterests, routing_penalty
+from endcap.nn.items import CoActionAggregation, ItemEmbedding, ItemFeatures
+from endcap.shop import Shop
+
+Edge = Literal["category", "brand", "seller", "price", "popularity", "time", "position", "behaviour"]
+SAME_OR_NOT: tuple[Edge, ...] = ("category", "brand", "seller")  # family I
+GAPS = torch.tensor([-1.5, -0.7, -0.3, -0.1, 0.1, 0.3, 0.7, 1.5])  # family G: cuts of ln((1 + v_j) / (1 + v_i))
+MINUTE = 60_000_000
+TIMES = torch.tensor([1, 10, 60, 360, 1440, 3 * 1440, 7 * 1440, 30 * 1440], dtype=torch.int64) * MINUTE  # family H
+PLACES = torch.tensor([0, 1, 2, 4, 8, 16], dtype=torch.int64)  # position gaps 0, 1, 2, 3-4, 5-8, 9-16, more
+CATEGORY_LEVELS = 3
+DAY = 86_400_000_000
+BATCHES_BETWEEN_COUNTS = 50  # of codes, for the training log
+
+
+class CoActionGraphConfig(HistoryConfig, frozen=True, kw_only=True):
+    """Settings of CoActionGraphRec; the ablations are `relations`, `edges`, `explicit`, `interests`, `dual_loss`, `logq`,
+    `shuffle_neighbours` and `temperature`.
+    """
+
+    text: Annotated[
+        str, Meta(description="ngrams: learnt from hashed n-grams; vector_NAME: a column of the items; none")
+    ] = "ngrams"
+    text_buckets: Annotated[int, Meta(ge=256, description="hash buckets of the n-grams")] = 1 << 17
+    text_features: Annotated[int, Meta(ge=1, description="n-grams of a title, at most")] = 64
+    id_embedding: Annotated[
+        str, Meta(pattern="^(auto|yes|no)$", description="add a row of the item's own; auto: yes, the catalogue is known")
+    ] = "auto"
+    id_dropout: Annotated[float, Meta(ge=0, lt=1, description="how often an item's own row is left out")] = 0.3
+    relations: Annotated[
+        str, Meta(pattern="^(both|click|purchase|none)$", description="co-actions that z adds; none: z = e")
+    ] = "both"
+    neighbours: Annotated[int, Meta(ge=1, le=200, description="of an item for each relation")] = 10
+    neighbour_window: Annotated[int, Meta(ge=1, description="places that two co-actions lie apart, at most")] = 10
+    neighbour_days: Annotated[int, Meta(ge=1, description="days that they lie apart, at most")] = 30
+    neighbour_people: Annotated[int, Meta(ge=1, description="who co-acted, at least (1 for items with few)")] = 2
+    neighbour_dropout: Annotated[float, Meta(ge=0, lt=1, description="neighbours left out in training")] = 0.2
+    gate: Annotated[bool, Meta(description="weigh each relation's message by a learnt gate; false: a plain sum")] = False
+    shuffle_neighbours: Annotated[bool, Meta(description="ablation: neighbours of other items, drawn by chance")] = False
+    nodes: Annotated[str, Meta(pattern="^[ez]$", description="what an action of the user's graph is: z or e")] = "z"
+    explicit: Annotated[bool, Meta(description="the explicit interaction layer; false: actions go on as they are")] = (
+        True
+    )
+    edges: Annotated[
+        tuple[Edge, ...], Meta(description="features of pairs of actions, as far as the shop has them; []: none")
+    ] = ("category", "brand", "seller", "price", "popularity", "time", "position", "behaviour")
+    layers: Annotated[int, Meta(ge=1, le=8, description="explicit interaction layers")] = 1
+    heads: Annotated[int, Meta(ge=1, description="of each layer")] = 2
+    feed_forward: Annotated[bool, Meta(description="a feed-forward network after each attention")] = True
+    interests: Annotated[int, Meta(ge=1, le=64, description="vectors of a person, K")] = 4
+    extraction: Annotated[
+        str, Meta(pattern="^(self-attentive|routing|mind|mean)$", description="how interests are made of actions")
+    ] = "self-attentive"
+    routing_penalty: Annotated[float, Meta(ge=0, description="REMI's guard against collapse; REMI: 100")] = 0.0
+    dual_loss: Annotated[float, Meta(ge=0, le=1, description="lambda, the weight of the loss on e")] = 0.2
+
+
+class CoActionGraph(HistoryModel):
+    """CoActionGraphRec; see the module's docstring."""
+
+    system = "coaction-graph"
+    Config = CoActionGraphConfig
+    config: CoActionGraphConfig
+    search_space: ClassVar[SearchSpace] = {
+        "learning_rate": Range(3e-4, 3e-3, log=True),
+        "dropout": Range(0.1, 0.5),
+        "dual_loss": OneOf(0.0, 0.1, 0.2, 0.3, 0.4),
+        "interests": OneOf(1, 2, 4),
+        "logq": OneOf(0.0, 0.5, 1.0),
+    }
+
+    # -- 2.1, 2.2: what is known of items, and their neighbours ----------------------------------------------------
+
+    def _prepare(self, shop: Shop, training: Histories, threads: int) -> None:
+        config = self.config
+        self._reader = FeatureReader.of(
+            shop.catalogue, text=config.text, buckets=config.text_buckets, at_most=config.text_features,
+            levels=CATEGORY_LEVELS, ids=config.id_embedding != "no", where=self.system,
+        )  # fmt: skip
+        self._features = self._reader.read(shop.catalogue, own_ids=True)
+        self._attributes = _pair_attributes(shop.catalogue, self._counts)
+        relations = self._relations(training)
+        found = [
+            self._neighbours_of(training.where(training.kinds == kind), shop.n_items, threads) for kind in relations
+        ]
+        self._near = np.stack([near for near, _ in found]) if found else np.empty((0, shop.n_items, 0), np.int32)
+        self._strength = np.stack([share for _, share in found]) if found else np.empty((0, shop.n_items, 0), np.float32)
+        if config.shuffle_neighbours:
+            order = np.random.default_rng(0).permutation(shop.n_items)
+            self._near, self._strength = self._near[:, order], self._strength[:, order]
+
+    def _relations(self, training: Histories) -> list[int]:
+        """Kinds of action: the weakest that occurs (clicks) and the strongest (purchases); one where they are one."""
+        kinds = np.unique(training.kinds).tolist()
+        wanted = {"both": [kinds[0], kinds[-1]], "click": kinds[:1], "purchase": kinds[-1:], "none": []}
+        return list(dict.fromkeys(wanted[self.config.relations]))
+
+    def _neighbours_of(
+        self, actions: Histories, n_items: int, threads: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        config = self.config
+        return coaction_neighbours(
+            actions.items, actions.offsets, actions.times, n_items,
+            k=config.neighbours, window=config.neighbour_window, reach=config.neighbour_days * DAY,
+            min_people=config.neighbour_people, threads=threads,
+        )  # fmt: skip
+
+    def _with_vector(self, shop: Shop) -> NDArray[np.bool_]:
+        """Items that were acted on, and those that something is written about."""
+        return (self._counts > 0) | self._features.described
+
+    def _module_of(self, n_items: int) -> CoActionTowers:
+        return CoActionTowers(self)
+
+    # -- answers about items that were never seen ------------------------------------------------------------------
+
+    def encode_items(self, table: pa.Table) -> Vectors:
+        """Vectors (n, d) of items by what is written about them; they have no neighbours yet, so z = e."""
+        features = self._reader.read(table, own_ids=False)
+        if len(features) == 0 or self._towers.embedding.sizes.parts == 0:
+            return np.zeros((len(features), self.config.dim), np.float32)
+        with torch.inference_mode():
+            return self.finished(self._towers.embedding(features, np.arange(len(features)))).numpy()
+
+    def _watch(self) -> dict[str, float]:
+        return {**super()._watch(), **self._towers.codes_seen()}
+
+    # -- storing ---------------------------------------------------------------------------------------------------
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        attributes = {f"pair-{name}": codes for name, codes in self._attributes.items()}
+        return {**super()._arrays(), **attributes, "near": self._near, "strength": self._strength}
+
+    def _learned(self) -> dict[str, Any]:
+        return {**super()._learned(), "features": self._reader.learned()}
+
+    def _restore(self, arrays: Mapping[str, NDArray[Any]], learned: Mapping[str, Any]) -> None:
+        super()._restore(arrays, learned)
+        self._attributes = {
+            name.removeprefix("pair-"): codes for name, codes in arrays.items() if name.startswith("pair-")
+        }
+        self._near, self._strength = arrays["near"], arrays["strength"]
+        self._reader = FeatureReader.restored(learned["features"])
+        self._features = ItemFeatures(len(self._has_vector))
+
+
+class CoActionTowers(TwoTowers):
+    """The item tower (2.1, 2.3) and the user tower (2.4 to 2.7)."""
+
+    def __init__(self, model: CoActionGraph) -> None:
+        super().__init__()
+        self.config = config = model.config
+        self.features, self.near, self.strength = model._features, model._near, model._strength
+        self.embedding = ItemEmbedding(config.dim, model._reader.sizes, config.id_dropout)
+        relations = len(self.near)
+        self.aggregation = (
+            CoActionAggregation(config.dim, relations, gated=config.gate, dropout=config.neighbour_dropout)
+            if relations
+            else None
+        )
+        self.pairs = Pairs(model._attributes, config.edges, len(model._trained().interactions), config.longest)
+        self.interaction = nn.ModuleList(
+            EdgeAttention(config.dim, config.heads, self.pairs.n_codes, config.dropout, feed_forward=config.feed_forward)
+            for _ in range(config.layers if config.explicit else 0)
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.extraction = _extraction(config)
+        self.log_scale = nn.Parameter(torch.tensor(-np.log(config.temperature or 1.0), dtype=torch.float32))
+
+    def items(self, numbers: NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
+        """z (n, d) and e (n, d) of the items with these numbers."""
+        if self.aggregation is None:
+            vectors = self.embedding(self.features, numbers)
+            return vectors, vectors if self.config.dual_loss else None
+        near = self.near[:, numbers]
+        around = np.unique(np.concatenate([numbers, near[near >= 0]]))
+        all_vectors = self.embedding(self.features, around)
+        own = all_vectors[torch.from_numpy(np.searchsorted(around, numbers)).to(all_vectors.device)]
+        rows = np.where(near >= 0, np.searchsorted(around, np.maximum(near, 0)), -1)
+        vectors = self.aggregation(
+            own, all_vectors, torch.from_numpy(rows).to(own.device),
+            torch.from_numpy(np.ascontiguousarray(self.strength[:, numbers])).to(own.device),
+        )  # fmt: skip
+        return vectors, own
+
+    def users(self, vectors: Tensor, past: Past) -> Interests:
+        """The fully connected graph of a person's actions, mixed over its edges, then split into interests."""
+        known = torch.from_numpy(past.items >= 0).to(vectors.device)
+        actions = self.dropout(vectors)
+        if len(self.interaction):
+            codes = self.pairs.codes(past, vectors.device) if self.pairs.n_codes else None
+            for layer in self.interaction:
+                actions = layer(actions, known, codes)
+        interests, weights = self.extraction(actions, known)
+        return Interests(interests, weights, actions)
+
+    def penalty(self, interests: Interests, past: Past) -> Tensor | float:
+        """REMI's routing penalty."""
+        if not self.config.routing_penalty:
+            return 0.0
+        known = torch.from_numpy(past.items >= 0).to(interests.weights.device)
+        return self.config.routing_penalty * routing_penalty(interests.weights, known)
+
+    def codes_seen(self) -> dict[str, float]:
+        """The share of each code among the pairs since the last call, `edge.feature.code`; for the training log."""
+        return self.pairs.histogram()
+
+
+class Pairs:
+    """Edge features as codes: rho_ij is the sum of one table row a feature (2.4).
+
+    Args:
+        attributes: name -> (n_items,) codes (-1 missing) of family I, or values (NaN missing) of family G.
+    """
+
+    def __init__(
+        self, attributes: Mapping[str, NDArray[Any]], wanted: Sequence[Edge], n_kinds: int, longest: int
+    ) -> None:
+        self.n_kinds = n_kinds
+        self.attributes = {name: torch.from_numpy(np.array(values)) for name, values in attributes.items()}
+        sizes = {name: 3 if values.dtype.kind == "i" else len(GAPS) + 2 for name, values in attributes.items()}
+        sizes |= {"time": 2 * len(TIMES) + 1, "position": 2 * len(PLACES) + 1, "behaviour": n_kinds**2}
+        self.tables = {name: sizes[name] for name in sorted(sizes) if name.partition(".")[0] in wanted}
+        self.n_codes = sum(self.tables.values())
+        self._seen = torch.zeros(self.n_codes, dtype=torch.int64)
+        self._batches = 0
+
+    def codes(self, past: Past, device: torch.device) -> Tensor:
+        """(B, T, T, features); entry [b, i, j] holds the tables' rows that compare action j with action i."""
+        items = torch.from_numpy(past.items)
+        narrow = torch.uint8 if self.n_codes <= 256 else torch.int16
+        found = torch.empty(*items.shape, items.shape[1], len(self.tables), dtype=narrow)
+        start = 0
+        for place, (name, size) in enumerate(self.tables.items()):
+            found[..., place] = self._compare(name, items, past) + start
+            start += size
+        if self._batches % BATCHES_BETWEEN_COUNTS == 0:
+            known = items >= 0
+            pairs = found[known[:, :, None] & known[:, None, :]]
+            self._seen += torch.bincount(pairs.flatten(), minlength=self.n_codes)
+        self._batches += 1
+        return found.to(device)
+
+    def _compare(self, name: str, items: Tensor, past: Past) -> Tensor:
+        """(B, T, T) codes of one feature."""
+        if name == "behaviour":
+            kinds = torch.from_numpy(past.kinds)
+            return kinds[:, :, None] * self.n_kinds + kinds[:, None, :]
+        if name == "time":
+            times = torch.from_numpy(past.times)
+            return _signed(times[:, None, :] - times[:, :, None], TIMES)
+        if name == "position":
+            places = torch.arange(items.shape[1])
+            return _signed((places[None, :] - places[:, None])[None], PLACES).expand(*items.shape, -1)
+        values = self.attributes[name][items.clamp_min(0)]
+        one, other = values[:, :, None], values[:, None, :]
+        if not values.dtype.is_floating_point:
+            return torch.where((one < 0) | (other < 0), 2, (one == other).long())
+        gap = torch.log1p(other) - torch.log1p(one)
+        return torch.where(gap.isnan(), len(GAPS) + 1, torch.bucketize(gap, GAPS))
+
+    def histogram(self) -> dict[str, float]:
+        """`edge.feature.code` -> its share of the pairs counted since the last call."""
+        shares, start = {}, 0
+        for name, size in self.tables.items():
+            seen = self._seen[start : start + size]
+            for code, share in enumerate((seen / seen.sum().clamp_min(1)).tolist()):
+                shares[f"edge.{name}.{code}"] = round(share, 4)
+            start += size
+        self._seen.zero_()
+        self._batches = 0
+        return shares
+
+
+def _signed(difference: Tensor, cuts: Tensor) -> Tensor:
+    """Family H: the bucket of a difference's size, mirrored around the middle for negative ones."""
+    size = torch.bucketize(difference.abs(), cuts, right=bool(cuts[0] > 0))
+    return torch.where(difference < 0, len(cuts) - size, len(cuts) + size)
+
+
+def _pair_attributes(catalogue: pa.Table, counts: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """What pairs are compared by: (n_items,) codes, -1 where unknown, and values, NaN where unknown."""
+    found: dict[str, NDArray[Any]] = {}
+    for name in SAME_OR_NOT:
+        if name in catalogue.column_names and catalogue[name].null_count < len(catalogue):
+            texts = catalogue[name].cast(pa.string()).combine_chunks()
+            found[name] = _codes(texts)
+            if name == "category":
+                found["category.top"] = _codes(pa.array([t and t.partition("/")[0] for t in texts.to_pylist()], pa.string()))
+    if "price" in catalogue.column_names and catalogue["price"].null_count < len(catalogue):
+        prices = np.asarray(catalogue["price"].cast(pa.float32()).to_numpy(zero_copy_only=False), np.float32)
+        found["price"] = np.where(prices >= 0, prices, np.nan).astype(np.float32)
+    found["popularity"] = counts.astype(np.float32)
+    return found
+
+
+def _codes(texts: pa.Array) -> NDArray[np.int64]:
+    return texts.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def _extraction(config: CoActionGraphConfig) -> nn.Module:
+    """How interests are made of actions (2.7)."""
+    if config.extraction == "mean":
+        return MeanInterest()
+    if config.extraction == "self-attentive":
+        return SelfAttentiveInterests(config.dim, config.interests, config.longest)
+    return RoutedInterests(config.dim, config.interests, config.longest, shared=config.extraction == "mind")
