@@ -72,10 +72,11 @@ def grocery(given: Path | None) -> Sequences:
 
 
 def beauty(given: Path | None) -> Path:
-    """The S3-Rec file of `--data`: itself, the only one in it, or that of s3rec-beauty in it."""
-    if given is not None and (given.is_file() or list(given.glob("*.txt"))):
-        return given
-    return data_folder(given, "s3rec-beauty")
+    """The S3-Rec file of `--data`: itself, or its namesake a folder below; the only one in it; Beauty."""
+    if given is not None and given.suffix == ".txt":
+        below = sorted(given.parent.glob(f"*/{given.name}"))
+        return given if given.is_file() or not below else below[0]
+    return given if given is not None and list(given.glob("*.txt")) else data_folder(given, "s3rec-beauty")
 
 
 # -- ReChorus ----------------------------------------------------------------------------------------------------------
@@ -85,8 +86,8 @@ def rechorus(folder: Path, *, interaction: str = "purchase") -> Sequences:
     """A folder of train.csv, dev.csv and test.csv (user_id, item_id, time) split by leave-one-out.
 
     Tabs or commas. Negatives are the files' column `neg_items`, else drawn as ReChorus's notebook draws them; where the
-    folder is the one that it published, they are checked against its files. item_meta.csv may give `i_category` and
-    relations `r_NAME`.
+    folder is the one that it published, they are checked against its files. item_meta.csv may give `i_category` (or
+    `i_category_c`) and relations `r_NAME`.
 
     Raises:
         InputError: for a file that is missing or of another form, or another split.
@@ -102,10 +103,11 @@ def rechorus(folder: Path, *, interaction: str = "purchase") -> Sequences:
         user=rows["user_id"], item=rows["item_id"], seconds=_as_seconds(rows["time"].to_numpy()),
         interaction=interaction, items=_catalogue(items, meta),
     )  # fmt: skip
-    numbers = np.full(items[-1] + 1, -1, np.int32)
-    numbers[items] = shop.items.encode(map(str, items))
-    row_of = _check_split(shop, parts, folder)
-    asked = {name: np.where(rows[:, None] < 0, -1, numbers[negatives[name][rows]]) for name, rows in row_of.items()}
+    numbers = shop.items.encode(map(str, items))
+    asked = {
+        name: np.where(rows[:, None] < 0, np.int32(-1), numbers[np.searchsorted(items, negatives[name][rows])])
+        for name, rows in _check_split(shop, parts, folder).items()
+    }
     where = "as published, checked" if _is_official(parts["train"]) else "drawn by the published recipe"
     return Sequences(
         name=folder.resolve().name,
@@ -210,8 +212,8 @@ def _read_meta(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: there is no column item_id; the columns are {', '.join(table.column_names)}")
     ids = table["item_id"].to_numpy()
     category = {}
-    if "i_category" in table.column_names:  # 0: unknown
-        codes = table["i_category"].to_pylist()
+    for name in {"i_category", "i_category_c"} & set(table.column_names):  # one or the other; 0: unknown
+        codes = table[name].to_pylist()
         category = {item: str(code) for item, code in zip(ids.tolist(), codes, strict=True) if code}
     relations = [name for name in table.column_names if name.startswith("r_")]
     links = [_links(ids, table[name].to_pylist(), name.removeprefix("r_"), path) for name in relations]
@@ -302,9 +304,11 @@ def s3rec(path: Path, *, titles: bool = False, interaction: str = "purchase") ->
 
 
 def _only_text(path: Path) -> Path:
+    if path.suffix == ".txt" and not path.is_file():
+        raise InputError(f"{path}: there is no such file; a person and then items are needed on each of its lines")
     found = [path] if path.suffix == ".txt" else sorted(path.glob("*.txt"))
     found = [one for one in found if not one.stem.endswith("_sample")]
-    if len(found) != 1 or not found[0].is_file():
+    if len(found) != 1:
         names = ", ".join(one.name for one in found) or "none"
         raise InputError(f"{path}: one file NAME.txt is needed, there is {names}; name it with --file")
     return found[0]

@@ -35,7 +35,11 @@ from endcap.shop.text import words
 READINGS = ("all titled items", "new titled items")
 NAME, SHARE, K, PAST = "amazon-food-kitchen", 0.2, 100, 50
 OVER_CHANCE, OVER_TFIDF = 5.0, 1.2
-VARIANTS: dict[str, dict[str, Any]] = {"coaction-graph": {"temperature": 0.07}}
+COMMON = {"temperature": 0.07, "longest": 20, "batch_size": 1024, "learning_rate": 2e-3, "epochs": 20}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "coaction-graph": COMMON,
+    "coaction-graph, known by text alone": {**COMMON, "id_embedding": "no", "relations": "none"},
+}
 Score = Callable[[int], NDArray[np.floating]]  # a person's number -> scores of all items of the shop
 
 
@@ -151,7 +155,7 @@ def encoded(model: Model, shop: Shop, train: Shop) -> Score:
     table[train.n_items :] = model.encode_items(shop.catalogue.slice(train.n_items))
 
     def score(person: int) -> NDArray[np.float32]:
-        vectors = model.queries(Request(history=train.history(person)))
+        vectors = model.queries(Request(k=K, history=train.history(person)))
         best = (table @ vectors.T).max(axis=1, initial=-np.inf)
         return np.where(np.isnan(best), -np.inf, best)
 

@@ -7,11 +7,11 @@ PATH is the interpreter of an environment that RecBole is installed in (`pip ins
 of S3-Rec's form, from which people are drawn; without it long sequences are made up.
 
 Same on both sides: d = 64, 50 actions at most, 2 layers, 2 heads, inner width 64, dropout .2, 256 sequences a batch,
-one thread, a process each, float32. One pass foresees every action but each person's first, once. What is counted:
+one thread, a process each, float32. A pass foresees every action but each person's first, once, on both sides.
 
-    sequence   a row of a batch that goes through the network. RecBole has one for each action to be foreseen (what came
-               before it, padded to 50), ours one for each 50 actions of a person, foreseeing at each place
-    target     an action that is foreseen; both have the same number a pass, so targets a second compare whole passes
+RecBole makes a sequence of a batch for each of these targets: what came before it, padded to 50. Trained the same way,
+one target a sequence, ours is compared in sequences a second. Its own way has one sequence for each 50 actions of a
+person and foresees at every place: there the targets of a second are compared, which is to say whole passes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -30,26 +30,36 @@ import pyarrow as pa
 
 from _published import s3rec
 from _report import Row, arguments, report
-from endcap import Shop, models
+from endcap import Shop
+from endcap.models.sequential import SASRec
 
 PEOPLE, QUICK_PEOPLE, LONGEST, TARGET = 3000, 100, 50, 2.0
-PASSES, OUR_PASSES = 2, 6  # of RecBole the faster one counts, of ours the mean
+PASSES = 2  # of RecBole and of one target a sequence
+LONGER = 6  # of every position: what is prepared once weighs more there
 LONG_PEOPLE, LONG_ITEMS = 400, 20_000
 START = 1_300_000_000_000_000  # microseconds
 SIZE = {"dim": 64, "longest": LONGEST, "layers": 2, "heads": 2, "dropout": 0.2, "targets": "all", "batch_size": 256}
-OURS: dict[str, dict[str, Any]] = {
-    "2,048 shared negatives, the default": {"negatives": 2048},
-    "softmax over all items": {"negatives": 0},
-    "one negative": {"loss": "pairwise"},
-}
+ALL_ITEMS, ONE_NEGATIVE = "softmax over all items, its default", "one negative"
 PEER: dict[str, dict[str, Any]] = {
-    "softmax over all items, the default": {"loss_type": "CE", "train_neg_sample_args": None},
-    "one negative": {"loss_type": "BPR"},
+    ALL_ITEMS: {"loss_type": "CE", "train_neg_sample_args": None},
+    ONE_NEGATIVE: {"loss_type": "BPR"},
 }
-BESIDE = {  # which of RecBole's each of ours is compared with
-    "2,048 shared negatives, the default": "softmax over all items, the default",
-    "softmax over all items": "softmax over all items, the default",
-    "one negative": "one negative",
+
+
+class Way(NamedTuple):
+    """A way of ours to train, and which of RecBole's stands beside it."""
+
+    by_position: bool
+    settings: dict[str, Any]
+    beside: str
+
+
+OURS = {
+    "one target a sequence, softmax over all items": Way(False, {"negatives": 0}, ALL_ITEMS),
+    "one target a sequence, one negative": Way(False, {"loss": "pairwise"}, ONE_NEGATIVE),
+    "every position, 2,048 shared negatives, our default": Way(True, {"negatives": 2048}, ALL_ITEMS),
+    "every position, softmax over all items": Way(True, {"negatives": 0}, ALL_ITEMS),
+    "every position, one negative": Way(True, {"loss": "pairwise"}, ONE_NEGATIVE),
 }
 PEER_SIZE = {
     "hidden_size": 64, "MAX_ITEM_LIST_LENGTH": LONGEST, "n_layers": 2, "n_heads": 2, "inner_size": 64,
@@ -65,13 +75,15 @@ class Outcome(msgspec.Struct):
     seconds: float
     cpu_seconds: float
 
-    def speeds(self) -> dict[str, float]:
-        return {
-            "sequences a second": self.rows / self.seconds,
-            "sequences a CPU-second": self.rows / self.cpu_seconds,
-            "targets a second": self.targets / self.seconds,
-            "targets a CPU-second": self.targets / self.cpu_seconds,
-        }
+    def speeds(self) -> tuple[float, float]:
+        """Targets a second and a CPU-second."""
+        return self.targets / self.seconds, self.targets / self.cpu_seconds
+
+
+class OneTarget(SASRec):
+    """SASRec trained as RecBole does: from what came before, one action."""
+
+    by_position = False
 
 
 def long_sequences(people: int) -> Shop:
@@ -90,16 +102,15 @@ def long_sequences(people: int) -> Shop:
     )  # fmt: skip
 
 
-def ours(shop: Shop, settings: dict[str, Any]) -> Outcome:
+def ours(shop: Shop, way: Way) -> Outcome:
     """A whole training, what it prepares and its validation on one person included, by its number of passes."""
-    model = models.create(
-        "sasrec", {**SIZE, **settings, "epochs": OUR_PASSES, "patience": OUR_PASSES, "validation_people": 1}
-    )
+    kind, passes = (SASRec, LONGER) if way.by_position else (OneTarget, PASSES)
+    model = kind(**SIZE, **way.settings, epochs=passes, patience=passes, validation_people=1)
     begun = time.perf_counter(), time.process_time()
     model.fit(shop, seed=1, threads=1)
     seconds, cpu_seconds = time.perf_counter() - begun[0], time.process_time() - begun[1]
     rows = model.course.epochs[-1].instances
-    return Outcome(rows, targets_of(shop), seconds / OUR_PASSES, cpu_seconds / OUR_PASSES)
+    return Outcome(rows, targets_of(shop), seconds / passes, cpu_seconds / passes)
 
 
 def targets_of(shop: Shop) -> int:
@@ -184,15 +195,17 @@ def main() -> None:
 
 def _rows(who: str, own: Outcome, theirs: dict[str, Outcome], command: str) -> list[Row]:
     """One way of ours beside the peer's."""
-    other, found = theirs.get(BESIDE[who]), []
-    for unit, speed in own.speeds().items():
-        ratio = None if other is None else speed / other.speeds()[unit]
-        beside = "not run" if other is None else f"{other.speeds()[unit]:,.0f}"
+    other, found = theirs.get(OURS[who].beside), []
+    for place, clock in enumerate(("second", "CPU-second")):
+        speed = own.speeds()[place]
+        beside = None if other is None else other.speeds()[place]
+        ratio = None if beside is None else speed / beside
+        unit = "targets" if OURS[who].by_position else "sequences"
         found.append(
             Row(
-                what=f"{unit}: ours ({who}), times RecBole's ({BESIDE[who]})",
+                what=f"{unit} a {clock}, {who}: times RecBole's, {OURS[who].beside}",
                 ours=None if ratio is None else round(ratio, 2),
-                reference=f"ours {speed:,.0f}, RecBole {beside}",
+                reference=f"ours {speed:,.0f}, RecBole {'not run' if beside is None else f'{beside:,.0f}'}",
                 target=f">= {TARGET:g}",
                 met=None if ratio is None else ratio >= TARGET,
                 command=command,

@@ -160,6 +160,11 @@ def test_a_text_of_another_form_is_refused_and_told(tmp_path, text, told):
     (tmp_path / "B.txt").write_text("1 2\n")
     with pytest.raises(InputError, match=r"A\.txt, B\.txt"):
         _published.s3rec(tmp_path)
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "D.txt").write_text("1 2\n")
+    assert _published.beauty(tmp_path / "D.txt") == tmp_path / "below" / "D.txt"
+    with pytest.raises(InputError, match=r"C\.txt: there is no such file"):
+        _published.s3rec(_published.beauty(tmp_path / "C.txt"))
 
 
 def held_out(found: _published.Sequences) -> tuple[np.ndarray, np.ndarray]:
@@ -178,6 +183,10 @@ def test_popularity_on_grocery_is_what_was_published():
     assert [round((ranks < 5).mean(), 4) for ranks in (best, worst)] == [0.2072, 0.2031]  # published: .2065
     gains = [np.where(ranks < 5, 1 / np.log2(ranks + 2), 0).mean() for ranks in (best, worst)]
     assert [round(gain, 4) for gain in gains] == [0.1305, 0.1281]  # published: .1301
+
+    more = np.bincount(found.shop.without_last().positives.item, minlength=found.shop.n_items)
+    more_hits = (more[found.test] >= more[wanted][:, None]).sum(1) < 5
+    assert round(more_hits.mean(), 4) == 0.2209  # having seen the validation items
 
 
 @needs_data

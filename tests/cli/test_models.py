@@ -7,11 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from endcap import cli, models
 from endcap.artefact import read_manifest
 from endcap.evaluate.tuner import KEPT_OF_A_TRIAL, Journal, Trial
+from endcap.models.ranker import Ranker
 from endcap.shop import Shop
 
 
@@ -326,3 +329,70 @@ def test_related_without_an_answer_says_so(run: Run, shop: Shop, counts: Path) -
     said = run("related", lonely, "--model", counts, "--want", "favourite")
     assert said.code == 0
     assert "no item is related" in said.out
+
+
+# -- the second pass --------------------------------------------------------------------------------------------------
+
+RANKER = ("--fit", "14d", "--validation", "14d", "--set", "queries=200", "--set", "trees=10")
+
+
+def train_ranker(folder: Path, out: Path, *more: object) -> tuple[object, ...]:
+    return ("train", "ranker", "--shop", folder, "--out", out, *RANKER, *more)
+
+
+def test_a_ranker_trains_compares_and_ends_with_the_folder(
+    run: Run, shop_folder: Path, shop: Shop, tmp_path: Path
+) -> None:
+    names = shop.items.ids.to_pylist()
+    pq.write_table(
+        pa.table({"item": names[:50], "other": names[50:100], "relation": ["x"] * 50}), tmp_path / "r.parquet"
+    )
+    more = ("--relations", tmp_path / "r.parquet", "--set", "knn.shrink=5")
+    said = run(*train_ranker(shop_folder, tmp_path / "rank", "--sources", "knn=item-knn,popularity", *more))
+    assert said.code == 0, said.err
+    assert said.last == str(tmp_path / "rank")
+    assert "in turn" in said.out
+    assert "the ranker is" in said.out or "no difference" in said.out
+    opened = models.open(tmp_path / "rank")
+    assert isinstance(opened, Ranker)
+    assert opened.sources == ("knn", "popularity")
+    assert opened.facts is not None
+    assert opened.facts.relations == ("x", "x (back)")
+    asked = run("related", names[0], "--model", tmp_path / "rank")
+    assert (asked.code, asked.out) == (2, "")
+    assert "relates no items" in asked.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "--sources item-knn,co-occurrence"),
+        (("--sources", "a=als,a=als"), "a name of its own"),
+        (("--sources", "nonsense"), "neither a system"),
+        (("--sources", "als", "--tune", "1m"), "--tune: a ranker is not tuned"),
+        (("--sources", "als", "--set", "als.factrs=3"), "did you mean 'factors'"),
+        (("--sources", "als", "--set", "treees=3"), "did you mean 'trees'"),
+        (("--sources", "als", "--relations", "nowhere.parquet"), "--relations nowhere.parquet"),
+    ],
+)
+def test_mistakes_about_a_ranker_are_one_line(
+    run: Run,
+    shop_folder: Path,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    says: str,
+) -> None:
+    said = run(*train_ranker(shop_folder, tmp_path / "rank", *arguments))
+    assert said.code == 2
+    assert says in said.err
+    assert len(said.err.strip().splitlines()) == 1
+    assert not (tmp_path / "rank").exists()
+
+
+def test_options_of_a_ranker_are_refused_for_others(run: Run, shop_folder: Path, tmp_path: Path) -> None:
+    said = run("train", "popularity", "--shop", shop_folder, "--out", tmp_path / "x", "--sources", "als")
+    assert (said.code, "only `train ranker` has it" in said.err) == (2, True)
+
+
+def test_the_settings_of_a_ranker_are_shown(run: Run) -> None:
+    assert "budget" in run("systems", "ranker").out

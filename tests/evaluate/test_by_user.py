@@ -151,7 +151,7 @@ def test_segments_are_of_targets_and_add_up(many: Shop) -> None:
     report = evaluate(many, ["popularity"], protocol="by-user", by_segment=True)
     whole = report.models["popularity"]["target_recall@20"]
     assert whole.n == report.data["targets"]
-    for segment in ("item", "item's actions", "history length", "interaction"):
+    for segment in ("item", "item actions", "history length", "interaction"):
         parts = [figures["popularity"]["target_recall@20"] for figures in report.segments[segment].values()]
         assert sum(part.n for part in parts) == whole.n
         assert sum(part.value * part.n for part in parts) == pytest.approx(whole.value * whole.n)

@@ -223,6 +223,7 @@ def test_memory_grows_with_the_log_and_not_with_people_times_items():
     try:
         for protocol in ("purchase-intent", "next-item"):
             evaluate((train, test), {"popularity": model}, protocol=protocol)
+        evaluate(shop, {"popularity": model}, protocol="leave-one-out")
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

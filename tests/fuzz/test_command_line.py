@@ -35,7 +35,7 @@ EXAMPLES = {"doctor": 3, "simulate": 8, "evaluate": 8, "train": 10}
 MEANT = """
     popularity als no-such-system u0 i0 i1 nobody click cart any:cart click:cart all 7d 0.1 1s 0s -1 0 1 3 nan inf 1e400
     2020-09-15 9999-12-31 0001-01-01 UTC k=3 k=x als.factors=2 model=counts a=b category=a/1 exact hnsw csv parquet
-    next-item purchase-intent * , = : -- --help
+    next-item purchase-intent leave-one-out by-user keep zero uniform3 popularity2 * , = : -- --help
 """
 WORDS = st.sampled_from(MEANT.split()) | st.text(st.characters(exclude_characters="\0"), max_size=5)
 NUMBERS = st.sampled_from(["0", "1", "2", "3", "-1", "9" * 30, "nan", "inf", "1.5", "x", ""])

@@ -19,7 +19,7 @@ from endcap.shop import Shop
 
 N_CATEGORIES = 6
 INTERESTS = 2
-NAME = "category-interests"
+NAME = "planted-interests"
 
 
 class NoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -158,15 +158,16 @@ def test_vectors_of_items_released_after_the_training_come_with_the_release(
     assert Serving.open(publish(tmp_path / "known", longer), SURFACES).release.new_vectors is None
 
 
-def test_no_place_is_kept_for_a_new_item_that_competes(interested: Serving, state: LiveState) -> None:
-    change(state, item="poor", title="Tent", category="shop/c1")
-    change(state, item="best", title="Best tent", category="shop/c1")
+def test_the_place_of_a_new_item_that_came_by_its_score_is_not_lost(interested: Serving, state: LiveState) -> None:
     liked = Question(k=10, actions=(Action("i7"),))
-    competing = answer(liked, interested, state)
-    assert {row.source for row in competing.items} == {NAME}
-    assert shown(competing) == ["best", *(f"i{n}" for n in range(1, 60, 6) if n != 19)]
-    about_new = answer(Question(k=10, item="poor"), interested, state)
-    assert ("best", "new-in-category") in [(row.item, row.source) for row in about_new.items]
+    near = [f"i{n}" for n in range(1, 60, 6) if n != 19]
+    change(state, item="best", title="Best tent", category="shop/c1")
+    given = answer(liked, interested, state)
+    assert [(row.item, row.source) for row in given.items] == [(item, NAME) for item in ["best", *near]]
+    change(state, item="poor", title="Tent", category="shop/c1")
+    given = answer(liked, interested, state)
+    assert shown(given) == ["best", *near[:8], "poor"]
+    assert given.items[-1].source == "new-in-category"
 
 
 def test_what_cannot_be_encoded_is_served_by_category(
@@ -241,6 +242,17 @@ def test_reasons_are_asked_for_what_is_returned_only(interested: Serving) -> Non
         "because of the Thing 1",
         "because of the Thing 6 and the Thing 0",
     }
+
+
+def test_a_model_that_fails_to_explain_does_not_take_the_list_with_it(
+    interested: Serving, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(interested.models[NAME].model, "explain", lambda request, item: 1 / 0)
+    failed: list[str] = []
+    given = answer(ask(2), interested, on_failure=failed.append)
+    assert [row.reasons for row in given.items] == [[f"recommended by {NAME}"]] * 2
+    assert failed == [NAME] * 2
+    assert "ZeroDivisionError" in caplog.text
 
 
 @pytest.mark.parametrize(

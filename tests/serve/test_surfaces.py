@@ -32,11 +32,11 @@ def test_declared_surfaces_stand_beside_the_default_ones(tmp_path: Path) -> None
     surfaces = read_surfaces(write(tmp_path, GOOD))
     assert set(surfaces) == {*DEFAULT_SURFACES, "mail"}
     assert surfaces["cart-page"] == Surface(
-        (Source("co-occurrence", "cart", "cart", 50),),
-        "interleave",
-        Rules(max_per_brand=2, not_category=("shop/c1",)),
-        ("popular",),
-        6,
+        sources=(Source("co-occurrence", "cart", "cart", 50),),
+        merge="interleave",
+        rules=Rules(max_per_brand=2, not_category=("shop/c1",)),
+        fallback=("popular",),
+        k=6,
     )
     assert surfaces["mail"] == Surface()
 

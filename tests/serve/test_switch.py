@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 import weakref
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import msgspec
 import pytest
 from litestar.testing import TestClient
 
-from endcap import release
+from endcap import models, release
 from endcap.serve.answerer import answer
 from endcap.serve.app import Server, create_app
 from endcap.serve.questions import Question
@@ -116,6 +117,18 @@ def test_a_release_without_a_surfaces_model_is_refused(releases: Path, small_sho
     assert switch.current.release.name == with_popularity
     assert switch.refusal is not None
     assert "no model 'popularity'" in switch.refusal.why
+
+
+def test_a_release_that_needs_torch_is_refused_where_there_is_none(
+    switch: Switch, releases: Path, small_shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(releases, small_shop, "popularity")
+    monkeypatch.setitem(models.SYSTEMS, "popularity", models.SYSTEMS["coaction-graph"])
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "endcap.models.coaction_graph", raising=False)
+    assert not switch.check()
+    assert switch.refusal is not None
+    assert switch.refusal.why == "popularity needs torch: pip install 'endcap[deep]'"
 
 
 def test_a_missing_current_file_stops_nothing(switch: Switch, releases: Path) -> None:

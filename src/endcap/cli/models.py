@@ -13,6 +13,7 @@ from endcap.errors import EndcapError, InputError
 if TYPE_CHECKING:
     from endcap.answers import Reason
     from endcap.models import Model
+    from endcap.models.ranker import Ranker
     from endcap.shop import Shop
 
 ShopFolder = Annotated[Path, typer.Option("--shop", help="The folder that `endcap ingest` wrote.")]
@@ -33,8 +34,13 @@ def systems(
 
         endcap systems item-knn
     """
-    from endcap.models import SYSTEMS, create
+    from endcap.models import RANKERS, SYSTEMS, create
 
+    if name in RANKERS:
+        from endcap.models.ranker import Ranker
+
+        _print_settings(Ranker(), as_json)
+        return
     if name is not None:
         _print_settings(create(name), as_json)
         return
@@ -44,7 +50,7 @@ def systems(
 
 @app.command()
 def train(
-    system: Annotated[str, typer.Argument(help="A name of `endcap systems`.")],
+    system: Annotated[str, typer.Argument(help="A name of `endcap systems`, or ranker.")],
     shop: ShopFolder,
     out: Annotated[Path, typer.Option("--out", help="Folder for the model; replaced if it is there.")],
     until: Annotated[str | None, typer.Option(help="See only what happened before this date or time (ISO).")] = None,
@@ -55,6 +61,12 @@ def train(
     tune: Annotated[
         str | None, typer.Option(help="First search for good settings this long: 90s, 20m, 1h. --set stays fixed.")
     ] = None,
+    sources: Annotated[
+        str | None, typer.Option(help="ranker: the systems that it ranks, with commas; name=system names them.")
+    ] = None,
+    fit: Annotated[str | None, typer.Option(help="ranker: the stretch to fit on, after the sources': 7d.")] = None,
+    validation: Annotated[str | None, typer.Option(help="ranker: the last stretch, to compare on: 7d.")] = None,
+    relations: Annotated[Path | None, typer.Option(help="ranker: Parquet file of item, other, relation.")] = None,
     seed: Seed = 0,
     threads: Threads = 1,
 ) -> None:
@@ -70,17 +82,25 @@ def train(
         endcap train als --shop shop --out models/als --until 2015-08-01 --set factors=64
 
         endcap train item-knn --shop shop --out models/knn --tune 20m --set max_per_user=200
+
+        endcap train ranker --shop shop --out models/rank --sources item-knn,co-occurrence --set item-knn.shrink=5
     """
     import shutil
     import time
 
     from endcap import models
     from endcap.artefact import check_outside, check_replaceable
+    from endcap.cli.ranker import train_ranker
     from endcap.settings import read_settings
     from endcap.shop import Shop
 
-    settings = read_settings(config, assignments or [])
-    model = models.create(system, settings)
+    settings, is_ranker = read_settings(config, assignments or []), system in models.RANKERS
+    given = {"--sources": sources, "--fit": fit, "--validation": validation, "--relations": relations}
+    if not is_ranker and (stray := [option for option, value in given.items() if value is not None]):
+        raise InputError(f"{stray[0]}: only `train ranker` has it")
+    if is_ranker and tune is not None:
+        raise InputError("--tune: a ranker is not tuned; --set changes its settings")
+    model = None if is_ranker else models.create(system, settings)
     budget_s = None if tune is None else _seconds(tune, "--tune")
     if out.exists() and not (out / "manifest.json").is_file():
         raise InputError(f"--out {out}: there is something that is no model folder; name another one")
@@ -92,6 +112,10 @@ def train(
         if len(view.events) and end > int(view.events.time.max()):
             typer.echo(f"--until {until}: the log ends before that; all of it is used", err=True)
         view = view.until(end)
+    if model is None:
+        stretches: dict[str, Any] = {"fit": fit, "validation": validation, "relations": relations}
+        train_ranker(view, out, sources, **stretches, settings=settings, seed=seed, threads=threads)
+        return
     tuning, training = (out.resolve().with_name(f".{out.resolve().name}.{work}") for work in ("tuning", "training"))
     if budget_s is not None:
         model = _tuned(system, view, budget_s, tuning, settings=settings, seed=seed, threads=threads)
@@ -224,6 +248,8 @@ def related(
     if k < 1:
         raise InputError(f"-k {k}: ask for at least one item")
     opened = models.open(model)
+    if not isinstance(opened, models.Model):
+        raise InputError(f"--model {model}: a {opened.system} relates no items; name a model that it ranks")
     origin = opened.origin
     assert origin is not None  # an opened model has one
     number = origin.items.number(item)
@@ -284,7 +310,7 @@ def _reason(reason: Reason, model: Model) -> dict[str, Any]:
     return {key: value for key, value in names.items() if value is not None}
 
 
-def _print_settings(model: Model, as_json: bool) -> None:
+def _print_settings(model: Model | Ranker, as_json: bool) -> None:
     rows = setting_rows(model)
     if rows or as_json:
         _print_rows(rows, as_json)
@@ -292,7 +318,7 @@ def _print_settings(model: Model, as_json: bool) -> None:
         typer.echo(f"{model.system} has no settings")
 
 
-def setting_rows(model: Model) -> list[dict[str, Any]]:
+def setting_rows(model: Model | Ranker) -> list[dict[str, Any]]:
     """Name, type, default, what `train --tune` tries (None: nothing) and meaning of every setting of a system."""
     import msgspec
 

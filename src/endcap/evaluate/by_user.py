@@ -28,6 +28,7 @@ class ByUser(ListContest):
 
     name = "by-user"
     headline_at = ("recall", 20)
+    shown_hits = ("recall", "ndcg", "hit_rate")
 
     def __init__(
         self,
@@ -75,7 +76,7 @@ class ByUser(ListContest):
     @property
     def shown(self) -> list[list[str]]:
         """Metrics to print, table by table: the published three at the two longest lengths, then those about lists."""
-        hits = [[f"{metric}@{k}" for metric in ("recall", "ndcg", "hit_rate")] for k in self.lengths[-2:]]
+        hits = [[f"{metric}@{k}" for metric in self.shown_hits] for k in self.lengths[-2:]]
         return hits + super().shown[1:]
 
     def measure(self, name: str, model: Any, *, show: bool = False) -> None:

@@ -93,7 +93,7 @@ class LeaveOneOut(ListContest):
         tables = super().shown
         if self.candidates is not None:
             k = self.headline.partition("@")[2]
-            tables.append([f"{metric}@{k}/{self.candidates.name}" for metric in self._shown_hits])
+            tables.append([f"{metric}@{k}/{self.candidates.name}" for metric in self.shown_hits])
         return tables
 
     def measure(self, name: str, model: Any, *, show: bool = False) -> None:
@@ -103,13 +103,7 @@ class LeaveOneOut(ListContest):
             return
         places = self._places(name, model, self.candidates, show)
         hits = np.arange(self.candidates.items.shape[1]) == places[:, None]
-        one, among = np.ones(len(hits), np.int64), self.candidates.name
-        for k in self.lengths:
-            self._add(name, f"hit_rate@{k}/{among}", metrics.hit_rate(hits, k))
-            self._add(name, f"recall@{k}/{among}", metrics.recall(hits, one, k))
-            self._add(name, f"ndcg@{k}/{among}", metrics.ndcg(hits, one, k))
-            self._add(name, f"mrr@{k}/{among}", metrics.mrr(hits, k))
-        self._add(name, f"mrr/{among}", metrics.mrr(hits))
+        self.add_hits(name, hits, np.ones(len(hits), np.int64), f"/{self.candidates.name}")
 
     def _places(self, name: str, model: Any, candidates: CandidateSets, show: bool) -> NDArray[np.integer]:
         """(q,) the place of each target among its candidates from 0 on, NEVER where the model cannot judge it."""

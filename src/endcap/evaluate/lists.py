@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from endcap import metrics
-from endcap.answers import NOTHING, EncodesItems, History, Items, Request, Retriever, Scorer
+from endcap.answers import NOTHING, History, Items, Request, Retriever, Scorer
 from endcap.errors import InputError
 from endcap.evaluate.outcomes import Cases, Outcomes, chance, sample
 from endcap.progress import progress
@@ -19,7 +19,14 @@ from endcap.shop import Events, Shop
 LENGTHS = (5, 10, 20, 50)
 Seen = Literal["leave-out", "keep", "zero"]
 """Items of the history: left out of lists and targets, kept in both, or kept with a score of 0, the rule of S3-Rec's
-published tables, for models with `score`."""
+published tables."""
+
+
+@runtime_checkable
+class KnowsInterests(Protocol):
+    """Has a vector for each interest of the asker: (K, d). `endcap.answers.EncodesItems` is one kind of these."""
+
+    def queries(self, request: Request) -> NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,8 +104,9 @@ class Questions:
 class ListContest:
     """Questions, made once, and the outcomes of every model on them. A protocol says which questions."""
 
-    name: str
-    headline_at = ("ndcg", 10)
+    name: ClassVar[str]
+    headline_at: ClassVar[tuple[str, int]] = ("ndcg", 10)
+    shown_hits: ClassVar[tuple[str, ...]] = ("hit_rate", "ndcg", "mrr")
 
     def __init__(
         self,
@@ -156,11 +164,7 @@ class ListContest:
         k = self.headline.partition("@")[2]
         others = ["coverage", "novelty", "diversity"] if (self.category >= 0).any() else ["coverage", "novelty"]
         about_lists = [f"{metric}@{k}" for metric in others] + ["interest_spread"] * self.has_interests
-        return [[f"{metric}@{k}" for metric in self._shown_hits], about_lists]
-
-    @property
-    def _shown_hits(self) -> list[str]:
-        return ["hit_rate", "ndcg", "mrr"]
+        return [[f"{metric}@{k}" for metric in self.shown_hits], about_lists]
 
     def measure(self, name: str, model: Any, *, show: bool = False) -> None:
         """Ask one model for every question's list and keep its outcomes.
@@ -172,29 +176,29 @@ class ListContest:
 
     def measure_lists(self, name: str, model: Any, show: bool) -> Items:
         """(q, longest) the lists, after their outcomes are kept."""
-        if self.seen == "zero" and not isinstance(model, Scorer):
-            raise InputError(
-                f"{name} scores no items (it has no `score`), which seen=zero needs; use leave-out or keep"
-            )
         if not isinstance(model, Retriever | Scorer):
             raise InputError(f"{name} answers no requests (it has neither `candidates` nor `score`)")
         lists, spread = self._ask(name, model, show)
         hits = metrics.hit_matrix(lists, self.target, self.questions.offsets)
-        n_targets = np.diff(self.questions.offsets)
+        self.add_hits(name, hits, np.diff(self.questions.offsets))
         for k in self.lengths:
-            self._add(name, f"hit_rate@{k}", metrics.hit_rate(hits, k))
-            self._add(name, f"recall@{k}", metrics.recall(hits, n_targets, k))
-            self._add(name, f"ndcg@{k}", metrics.ndcg(hits, n_targets, k))
-            self._add(name, f"mrr@{k}", metrics.mrr(hits, k))
             self._add(name, f"novelty@{k}", metrics.novelty(lists[:, :k], self.known_by))
             if (self.category >= 0).any():
                 self._add(name, f"diversity@{k}", metrics.diversity(lists[:, :k], self.category))
             self.outcomes.add("catalogue", name, f"coverage@{k}", metrics.covered(lists[:, :k], self.catalogue))
-        self._add(name, "mrr", metrics.mrr(hits))
-        if isinstance(model, EncodesItems):
+        if isinstance(model, KnowsInterests):
             self.has_interests = True
             self._add(name, "interest_spread", spread)
         return lists
+
+    def add_hits(self, name: str, hits: NDArray[np.bool_], n_targets: NDArray[np.integer], among: str = "") -> None:
+        """Keep what follows from (q, n) hits; `among` goes behind the metrics' names where not all items competed."""
+        for k in self.lengths:
+            self._add(name, f"hit_rate@{k}{among}", metrics.hit_rate(hits, k))
+            self._add(name, f"recall@{k}{among}", metrics.recall(hits, n_targets, k))
+            self._add(name, f"ndcg@{k}{among}", metrics.ndcg(hits, n_targets, k))
+            self._add(name, f"mrr@{k}{among}", metrics.mrr(hits, k))
+        self._add(name, f"mrr{among}", metrics.mrr(hits))
 
     def request(self, place: int, k: int, allowed: NDArray[np.bool_] | None = None) -> Request:
         """A question as a model is asked it."""
@@ -211,25 +215,31 @@ class ListContest:
         longest = self.lengths[-1]
         lists = np.full((len(self.rows), longest), -1, np.int32)
         spread = np.full(len(self.rows), np.nan)
+        interests = model if isinstance(model, KnowsInterests) else None
         with progress(f"asking {name}", len(lists), shown=show) as bar:
             for place in range(len(lists)):
                 request = self.request(place, longest)
                 answer = self._list(name, model, request)
                 lists[place, : len(answer)] = answer
-                if isinstance(model, EncodesItems):
-                    spread[place] = metrics.interest_spread(model.queries(request))
+                if interests is not None:
+                    spread[place] = metrics.interest_spread(interests.queries(request))
                 bar.advance()
         return lists, spread
 
     def _list(self, name: str, model: Any, request: Request) -> Items:
         """The model's best k for a request by the rule for seen items."""
         seen = NOTHING if self.seen == "keep" else np.unique(request.history.items)
-        if self.seen == "zero" or not isinstance(model, Retriever):
+        if not isinstance(model, Retriever) or (self.seen == "zero" and isinstance(model, Scorer)):
             scores = scores_of(name, model, request, self.every_item)
             scores[seen[seen < len(scores)]] = 0 if self.seen == "zero" else -np.inf
             return _best(scores, request.k)
-        answer = model.candidates(replace(request, k=request.k + len(seen))).items
-        return answer[~np.isin(answer, seen)][: request.k]
+        answer = model.candidates(replace(request, k=request.k + len(seen)))
+        new = ~np.isin(answer.items, seen)
+        items = answer.items[new]
+        if self.seen == "zero":
+            above = np.count_nonzero(answer.scores[new] > 0)
+            items = np.concatenate([items[:above], seen, items[above:]])
+        return items[: request.k]
 
 
 def scores_of(name: str, model: Scorer, request: Request, items: Items) -> NDArray[np.float64]:

@@ -21,7 +21,7 @@ def segments(train: Shop, cases: Cases) -> dict[str, Labels]:
     """All segments of cases; items are counted in the training part alone."""
     return {
         "item": cold_items(train, cases.item),
-        "item's actions": bands(counts_of(train.positives.item, cases.item), ITEM_BOUNDS),
+        "item actions": bands(counts_of(train.positives.item, cases.item), ITEM_BOUNDS),
         "popularity decile": popularity_deciles(train, cases.item),
         "history length": bands(cases.known, HISTORY_BOUNDS),
         "interaction": (cases.interaction, dict(enumerate(train.interactions.names))),

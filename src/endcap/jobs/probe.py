@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from endcap.answers import Items, RelatesItems, Request, Retriever, Scores, Searcher, Space
+from endcap.answers import Indexed, Items, RelatesItems, Request, Retriever, Scores, Searcher, Space
 from endcap.errors import EndcapError
 from endcap.index import Exact
 from endcap.models import Model
@@ -61,7 +61,8 @@ def recorded_queries(
 def attach(model: Model | TwoPass, searchers: Mapping[str, Searcher]) -> None:
     """Let a model search with these, if it searches at all."""
     if searchers:
-        model.attach(searchers)  # type: ignore[attr-defined]
+        assert isinstance(model, Indexed)
+        model.attach(searchers)
 
 
 def ask(name: str, model: Model | TwoPass, shop: Shop) -> int:

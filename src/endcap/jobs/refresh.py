@@ -125,9 +125,8 @@ def refresh(
             report.models[name], folder = trainer.bring_up(name, plan)
             if folder is not None:
                 ready[name] = folder
-        for name, folder in _standing_rankers(current, ready).items():
-            report.models[name] = _kept(current, name)
-            ready[name] = folder
+        for name, (outcome, folder) in _standing_rankers(current, ready).items() if current else ():
+            report.models[name], ready[name] = outcome, folder
         if _is_news(report, current, log):
             report.published = _publish(ready, log, to, chosen, current, report, show)
     report.seconds = round(time.monotonic() - started, 2)
@@ -222,22 +221,15 @@ class _Trainer:
         return int(times[times < self.until].max()) - known["trained_until"] >= ON_TIME * duration(every)
 
 
-def _standing_rankers(current: Release | None, ready: Mapping[str, Path]) -> dict[str, Path]:
-    """Folders of the live rankers, of which all sources will be in the next release."""
-    if current is None:
-        return {}
-    return {
-        name: current.model_folders[name]
-        for name, sources in current.rankers.items()
-        if name not in ready and all(source in ready for source in sources)
-    }
-
-
-def _kept(current: Release | None, name: str) -> ModelOutcome:
-    assert current is not None
-    known = current.manifest["models"][name]
-    why = "`endcap train ranker` and `publish` renew it"
-    return ModelOutcome(system=known["system"], action="kept", trained_until=known["trained_until"], why=why)
+def _standing_rankers(current: Release, ready: Mapping[str, Path]) -> dict[str, tuple[ModelOutcome, Path]]:
+    """The live rankers of which all sources will be in the next release, with their folders."""
+    standing = {}
+    for name, sources in current.rankers.items():
+        if name not in ready and all(source in ready for source in sources):
+            known, why = current.manifest["models"][name], "`endcap train ranker` and `publish` renew it"
+            outcome = ModelOutcome(system=known["system"], action="kept", trained_until=known["trained_until"], why=why)
+            standing[name] = outcome, current.model_folders[name]
+    return standing
 
 
 def _is_news(report: RefreshReport, current: Release | None, log: Shop) -> bool:

@@ -40,9 +40,9 @@ from msgspec import Meta
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from endcap.answers import Request
+from endcap.errors import InputError
 from endcap.kernels.coaction import coaction_neighbours
-from endcap.models.history_model import HistoryConfig, HistoryModel, Interests, TwoTowers, Vectors
+from endcap.models.history_model import HistoryConfig, HistoryModel, Interests, TwoTowers, Vectors, check_heads
 from endcap.models.item_features import FeatureReader
 from endcap.models.search_space import OneOf, Range, SearchSpace
 from endcap.nn.attention import EdgeAttention
@@ -103,6 +103,9 @@ class CoActionGraphConfig(HistoryConfig, frozen=True, kw_only=True):
     routing_penalty: Annotated[float, Meta(ge=0, description="REMI's guard against collapse; REMI: 100")] = 0.0
     dual_loss: Annotated[float, Meta(ge=0, le=1, description="lambda, the weight of the loss on e")] = 0.2
 
+    def __post_init__(self) -> None:
+        check_heads(self.dim, self.heads)
+
 
 class CoActionGraph(HistoryModel):
     """CoActionGraphRec; see the module's docstring."""
@@ -118,6 +121,10 @@ class CoActionGraph(HistoryModel):
         "logq": OneOf(0.0, 0.5, 1.0),
     }
 
+    @property
+    def nodes_are_second(self) -> bool:
+        return self.config.nodes == "e" and self.config.relations != "none"
+
     # -- 2.1, 2.2: what is known of items, and their neighbours ----------------------------------------------------
 
     def _prepare(self, shop: Shop, training: Histories, threads: int) -> None:
@@ -126,6 +133,11 @@ class CoActionGraph(HistoryModel):
             shop.catalogue, text=config.text, buckets=config.text_buckets, at_most=config.text_features,
             levels=CATEGORY_LEVELS, ids=config.id_embedding != "no", where=self.system,
         )  # fmt: skip
+        if not (self._reader.sizes.parts or self._reader.sizes.id):
+            raise InputError(
+                f"{self.system}: nothing tells the items apart: this shop's have neither titles, categories, brands nor "
+                "prices; set id_embedding=yes"
+            )
         self._features = self._reader.read(shop.catalogue, own_ids=True)
         self._attributes = _pair_attributes(shop.catalogue, self._counts)
         relations = self._relations(training)
@@ -219,8 +231,7 @@ class CoActionTowers(TwoTowers):
     def items(self, numbers: NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
         """z (n, d) and e (n, d) of the items with these numbers."""
         if self.aggregation is None:
-            vectors = self.embedding(self.features, numbers)
-            return vectors, vectors if self.config.dual_loss else None
+            return self.embedding(self.features, numbers), None  # z = e, and so are the losses
         near = self.near[:, numbers]
         around = np.unique(np.concatenate([numbers, near[near >= 0]]))
         all_vectors = self.embedding(self.features, around)

@@ -18,7 +18,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
 
-import msgspec
 import numpy as np
 import torch
 from msgspec import Meta
@@ -35,7 +34,7 @@ from endcap.models.base import NO_CANDIDATES, Model, Origin
 from endcap.nn.histories import Cuts, Histories, Past, all_cuts, batches, past_of
 from endcap.nn.items import ranges
 from endcap.nn.losses import CandidateList, Proposal, binary_loss, pairwise_loss, softmax_loss
-from endcap.nn.training import Course, TrainingSettings, device_of, train
+from endcap.nn.training import TrainingSettings, device_of, train
 from endcap.shop import Shop
 from endcap.shop.shop import duration
 
@@ -135,6 +134,13 @@ class HistoryModel(Model):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self._searcher: Searcher | None = None
+        self._asker: tuple[Request, tuple[Past, Interests] | None] | None = None
+
+    @property
+    def best_score(self) -> float | None:
+        """The validation metric of the epoch whose weights were kept; None without validation."""
+        epochs = self._course["epochs"]
+        return epochs[self._course["best_epoch"] - 1]["score"] if epochs else None
 
     # -- what a subclass gives ---------------------------------------------------------------------------------------
 
@@ -166,7 +172,7 @@ class HistoryModel(Model):
             torch.manual_seed(seed)
             self._towers = self._module_of(shop.n_items).to(device)
             lesson = Lesson(self, training, seed)
-            self.course = train(
+            course = train(
                 self._towers,
                 plan=lesson.plan,
                 loss=lesson.loss,
@@ -180,9 +186,10 @@ class HistoryModel(Model):
                 threads=threads,
                 show=show,
             )
-            self._towers = self._towers.cpu()
-            self._table = self._item_table()
-        self._searcher = None
+            self._towers, self._course = self._towers.cpu(), course.summary()
+            self._table, self._nodes = self._item_tables()
+        self._searcher, self._asker = None, None
+        self.__dict__.pop("_node_tensor", None)
 
     def _hold_out(self, whole: Histories, shop: Shop, seed: int) -> tuple[Histories, Cases]:
         """The part to learn from, and the validation cases: a past and the next item, new to the person if wanted."""
@@ -223,16 +230,25 @@ class HistoryModel(Model):
     def _known_items(self) -> NDArray[np.int64]:
         return np.flatnonzero(self._has_vector)
 
-    def _item_table(self) -> Vectors:
-        """(n_items, d): what is searched; 0 for items without a vector."""
+    @property
+    def nodes_are_second(self) -> bool:
+        """Whether the actions of a past are the items' second vectors instead of those that are searched."""
+        return False
+
+    def _item_tables(self) -> tuple[Vectors, Vectors]:
+        """(n_items, d) what is searched, and what an action is; 0 for items without a vector."""
         table = np.zeros((len(self._has_vector), self.config.dim), np.float32)
+        nodes = np.zeros_like(table) if self.nodes_are_second else table
         known = self._known_items()
         self._towers.eval()
         with torch.no_grad():
             for begin in range(0, len(known), ENCODED_TOGETHER):
                 block = known[begin : begin + ENCODED_TOGETHER]
-                table[block] = self.finished(self._towers.items(block)[0]).cpu().numpy()
-        return table
+                vectors, second = self._towers.items(block)
+                table[block] = self.finished(vectors).cpu().numpy()
+                if self.nodes_are_second and second is not None:
+                    nodes[block] = self.finished(second).cpu().numpy()
+        return table, nodes
 
     def finished(self, vectors: Tensor) -> Tensor:
         """Vectors as they are multiplied: of length 1 where a temperature is used."""
@@ -240,13 +256,13 @@ class HistoryModel(Model):
 
     def _validate(self, cases: Cases) -> float:
         """The validation metric over the full ranking of items that the person has not acted on."""
-        table = torch.from_numpy(self._item_table())
+        table, nodes = map(torch.from_numpy, self._item_tables())
         metric, _, k = self.config.validation_metric.partition("@")
         gains = np.zeros(len(cases.target))
         seen = Cuts(cases.histories.offsets[:-1][_person_of(cases)], cases.cuts.target)
         for begin in range(0, len(gains), 256):
             block = np.arange(begin, min(begin + 256, len(gains)))
-            vectors = self._vectors_of(past_of(cases.histories, cases.cuts.take(block)), table).vectors
+            vectors = self._vectors_of(past_of(cases.histories, cases.cuts.take(block)), nodes).vectors
             scores = (vectors @ table.T).amax(1)
             scores[:, ~torch.from_numpy(self._has_vector)] = -torch.inf
             target = torch.from_numpy(cases.target[block].astype(np.int64))
@@ -261,7 +277,7 @@ class HistoryModel(Model):
         return float(gains.mean())
 
     def _vectors_of(self, past: Past, table: Tensor) -> Interests:
-        """Interests of people from a table of item vectors; on the towers' device, answers on the table's."""
+        """Interests of people from a table of what actions are; made on the towers' device, given on the table's."""
         device = next(self._towers.parameters()).device
         numbers = torch.from_numpy(past.items)
         vectors = functional.embedding(numbers.clamp_min(0), table) * (numbers >= 0)[..., None]
@@ -271,10 +287,11 @@ class HistoryModel(Model):
     # -- storing -----------------------------------------------------------------------------------------------------
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
-        return {"items": self._table, "has_vector": self._has_vector}
+        nodes = {"nodes": self._nodes} if self.nodes_are_second else {}
+        return {"items": self._table, "has_vector": self._has_vector, **nodes}
 
     def _learned(self) -> dict[str, Any]:
-        return {"course": self.course.summary()}
+        return {"course": self._course}
 
     def _write(self, folder: Path) -> None:
         state = {name: value.contiguous().numpy() for name, value in self._towers.state_dict().items()}
@@ -282,9 +299,8 @@ class HistoryModel(Model):
 
     def _restore(self, arrays: Mapping[str, NDArray[Any]], learned: Mapping[str, Any]) -> None:
         self._table, self._has_vector = arrays["items"], arrays["has_vector"]
-        summary = learned["course"]
-        self.course = Course([], summary["best_epoch"] - 1)
-        self._learnt_before = summary
+        self._nodes = arrays.get("nodes", self._table)
+        self._course = learned["course"]
 
     def _read(self, folder: Path) -> None:
         self._towers = self._module_of(len(self._has_vector))
@@ -307,10 +323,8 @@ class HistoryModel(Model):
 
     def queries(self, request: Request) -> Vectors:
         """See `endcap.answers.EncodesItems`: the asker's interests (K, d)."""
-        past = self._past(request)
-        if past is None:
-            return np.empty((0, self.config.dim), np.float32)
-        return self._interests(past).vectors[0].numpy()
+        asker = self._asker_of(request)
+        return np.empty((0, self.config.dim), np.float32) if asker is None else asker[1].vectors[0].numpy()
 
     def candidates(self, request: Request) -> Candidates:
         """What is nearest to any of the asker's interests; neither what was asked about nor what is in the basket."""
@@ -337,10 +351,10 @@ class HistoryModel(Model):
 
     def explain(self, request: Request, item: int) -> list[Reason]:
         """The past actions behind the item: what each adds to the score of the interest that found it."""
-        past = self._past(request)
-        if past is None or not self._answerable(np.array([item]))[0]:
+        asker = self._asker_of(request)
+        if asker is None or not self._answerable(np.array([item]))[0]:
             return []
-        found, vector = self._interests(past), torch.from_numpy(np.array(self._table[item]))
+        (past, found), vector = asker, torch.from_numpy(np.array(self._table[item]))
         scores = found.vectors[0] @ vector
         interest = int(scores.argmax())
         added = (found.weights[0, interest] * (found.actions[0] @ vector)).numpy()
@@ -396,14 +410,22 @@ class HistoryModel(Model):
             return None
         return Past(*(np.asarray(part[known], np.int64)[None] for part in (items, kinds, times)))
 
+    def _asker_of(self, request: Request) -> tuple[Past, Interests] | None:
+        """The asker's past and interests; kept for the last request, whose search and reasons share one pass."""
+        kept = self._asker
+        if kept is None or kept[0] is not request:
+            past = self._past(request)
+            kept = self._asker = request, None if past is None else (past, self._interests(past))
+        return kept[1]
+
     @cached_property
-    def _tensor_table(self) -> Tensor:
-        return _tensor(self._table)
+    def _node_tensor(self) -> Tensor:
+        return _tensor(self._nodes)
 
     @torch.inference_mode()
     def _interests(self, past: Past) -> Interests:
         """The user tower for a batch of pasts."""
-        return self._vectors_of(past, self._tensor_table)
+        return self._vectors_of(past, self._node_tensor)
 
 
 class Lesson:
@@ -461,7 +483,8 @@ class Lesson:
             return torch.from_numpy(np.searchsorted(numbers, items).clip(max=len(numbers) - 1)).to(device)
 
         known = torch.from_numpy(past.items >= 0).to(device)
-        inputs = functional.embedding(rows_of(past.items), vectors) * known[..., None]
+        nodes = second if self.model.nodes_are_second and second is not None else vectors
+        inputs = functional.embedding(rows_of(past.items), nodes) * known[..., None]
         penalty: Tensor | float = 0.0
         if self.model.by_position:
             people = self.model.finished(towers.states(inputs, past).flatten(0, 1)[torch.from_numpy(places).to(device)])
@@ -507,6 +530,12 @@ class Lesson:
         flat, _ = ranges(self.own_offsets, people)
         lengths = self.own_offsets[people + 1] - self.own_offsets[people]
         return np.repeat(np.arange(len(rows)), lengths), self.own_items[flat]
+
+
+def check_heads(dim: int, heads: int) -> None:
+    """Raises ValueError unless the vectors can be split among the heads."""
+    if dim % heads:
+        raise ValueError(f"dim={dim} is no multiple of heads={heads}")
 
 
 def histories_of(shop: Shop) -> Histories:

@@ -27,7 +27,8 @@ from endcap.artefact import new_artefact, save_array
 from endcap.errors import DamagedArtefact, InputError
 from endcap.index import mapped
 from endcap.models.base import Origin
-from endcap.models.ranker_features import Facts, Floats, feature_names, features, pack, reasons_of
+from endcap.models.ranker_features import Facts, Floats, feature_names, features, pack, reasons_of, sources_of
+from endcap.models.search_space import SearchSpace
 from endcap.progress import progress
 from endcap.release.contents import Histories
 from endcap.settings import make_settings
@@ -112,6 +113,7 @@ class Ranker:
 
     system: ClassVar[str] = "ranker"
     Config: ClassVar[type[msgspec.Struct]] = RankerConfig
+    search_space: ClassVar[SearchSpace] = {}
 
     def __init__(self, **settings: Any) -> None:
         self.config = make_settings(RankerConfig, settings, where=self.system)
@@ -152,7 +154,6 @@ class Ranker:
             if origin is not None and origin.trained_until > start:
                 raise InputError(f"ranker: the source {name} has seen the stretch to fit on; train it until its start")
         self.know(shop.until(start), relations, seed=seed)
-        self.sources = tuple(sources)
         to_fit = self.ask(shop, sources, start, shop.end if validation is None else validation, seed=seed, show=show)
         held_out = None
         if validation is not None:
@@ -204,7 +205,7 @@ class Ranker:
         best = grown.best_iteration if grown.best_iteration > 0 else -1
         # From its text, as `load` does: what is stored and what answers are the same trees to the last bit.
         self._trees = lightgbm.Booster(model_str=grown.model_to_string(num_iteration=best))
-        self.names = tuple(groups.names)
+        self.names, self.sources = tuple(groups.names), tuple(sources_of(groups.names))
         self.learned = {"trees": self._trees.num_trees(), "groups": len(groups.sizes), "rows": len(groups.rows)}
         return self
 
@@ -280,8 +281,7 @@ class Ranker:
         items, given = pool(found)
         if len(items) == 0:
             return Ranking(NOTHING, np.empty(0, np.float32), lambda some: [[] for _ in some])
-        nothing = np.full(len(items), np.nan, np.float32)
-        rows = self._features(request, items, {name: given.get(name, nothing) for name in self.sources})
+        rows = self._features(request, items, given)
         scores = self._predict(rows)
         order = np.lexsort((items, -scores))
 
@@ -297,16 +297,20 @@ class Ranker:
         return Ranking(items[order], scores[order], reasons)
 
     def score(self, request: Request, items: Items, given: Mapping[str, Scores]) -> Scores:
-        """Scores (n,) of given items, such as 99 negatives and a target, out of what the sources score them."""
+        """Scores (n,) of given items, such as 99 negatives and a target, out of what the sources score them.
+
+        A source that is missing names nothing; what is no source of this ranker plays no part.
+        """
         return self._predict(self._features(request, np.asarray(items, np.int32), given))
 
     def score_many(self, past: Histories, candidates: Items, given: Mapping[str, Scores]) -> Scores:
-        """Scores (n, c) for n histories and their candidates (n, c); -inf for pads. See `features`."""
+        """Scores (n, c) for n histories and their candidates (n, c); -inf for pads. See `features` and `score`."""
+        given = self._of_sources(given, candidates.shape)
         scores = np.full(candidates.shape, -np.inf, np.float32)
         for some in np.array_split(np.arange(len(candidates)), max(1, len(candidates) // AT_ONCE)):
             there = candidates[some] >= 0
             if there.any():
-                parts = {name: np.asarray(given[name])[some] for name in given}
+                parts = {name: scores_of[some] for name, scores_of in given.items()}
                 rows = features(self._facts(), _some(past, some), candidates[some], parts, self.config.history)
                 block = scores[some]
                 block[there] = self._predict(rows[there])
@@ -326,8 +330,13 @@ class Ranker:
                 np.append(past.interactions, np.array([kind for _, kind in latest], np.int8)),
                 np.append(past.times, np.full(len(latest), now, np.int64)),
             )
-        rows = {name: np.asarray(scores)[None] for name, scores in given.items()}
+        rows = {name: scores[None] for name, scores in self._of_sources(given, items.shape).items()}
         return features(self._facts(), pack([past]), items[None], rows, self.config.history)[0]
+
+    def _of_sources(self, given: Mapping[str, Scores], shape: tuple[int, ...]) -> dict[str, Scores]:
+        """The scores in the order in which the trees know them."""
+        nothing = np.full(shape, np.nan, np.float32)
+        return {name: np.asarray(given.get(name, nothing)) for name in self.sources}
 
     def _predict(self, rows: Floats) -> Scores:
         found = self._booster().predict(rows, num_threads=1, validate_features=False)
@@ -372,11 +381,15 @@ class Ranker:
         ranker.learned = manifest["learned"]
         kinds, relations = ranker.origin.interactions.names, tuple(manifest["relations"])
         arrays = {path.stem: mapped(path) for path in sorted(folder.glob("*.npy"))}
-        ranker.facts = Facts(kinds=kinds, relations=relations, **arrays)
         try:
+            ranker.facts = Facts(kinds=kinds, relations=relations, **arrays)
+            if feature_names(ranker.facts, ranker.sources) != list(ranker.names):
+                raise DamagedArtefact(f"{folder}: this endcap looks at other things; train the ranker again")
             text = (folder / MODEL_FILE).read_text(encoding="utf-8")
             check_trees(text, len(ranker.names))
             ranker._trees = lightgbm.Booster(model_str=text)
+        except TypeError:
+            raise DamagedArtefact(f"{folder}: this endcap keeps other facts; train the ranker again") from None
         except (ValueError, KeyError, OSError, lightgbm.basic.LightGBMError) as error:
             raise DamagedArtefact(f"{folder / MODEL_FILE}: no trees of a ranker ({error}); train it again") from None
         return ranker
@@ -522,7 +535,7 @@ class _Queries:
 
 def _padded(rows: Sequence[NDArray[Any]], pad: float, kind: type) -> NDArray[Any]:
     """Rows of different lengths under each other."""
-    table = np.full((len(rows), max((len(row) for row in rows), default=0)), pad, kind)
+    table: NDArray[Any] = np.full((len(rows), max((len(row) for row in rows), default=0)), pad, kind)
     for place, row in enumerate(rows):
         table[place, : len(row)] = row
     return table
@@ -563,10 +576,10 @@ def check_trees(text: str, n_features: int) -> None:
         raise ValueError("not the head of a ranker")
     if int(about["max_feature_idx"]) != n_features - 1 or about["num_tree_per_iteration"] != "1":
         raise ValueError(f"the trees are not over {n_features} features")
-    trees = ("Tree=0\n" + rest).partition("end of trees")[0] if rest else ""
+    trees, end, _ = (f"Tree=0\n{rest}" if rest else "").partition("end of trees")
     sizes = np.array(about["tree_sizes"].split(), np.int64)
     starts = np.append(0, np.cumsum(sizes))
-    if starts[-1] != len(trees.encode()) or (sizes < 1).any() or not text.isascii():
+    if not end or starts[-1] != len(trees.encode()) or (sizes < 1).any() or not text.isascii():
         raise ValueError("the sizes of its trees are not as told")
     for number, (begin, end) in enumerate(zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)):
         tree = _lines(trees[begin:end])

@@ -6,6 +6,7 @@ actions from the asker's last action, so that a number means the same in trainin
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -29,6 +30,7 @@ SPANS = (1, 5, 10)  # so many last actions, and all, are looked back at
 LOOK_BACK = ("in the last 1", "in the last 5", "in the last 10", "in all", "actions ago", "days ago")
 OF_SOURCE = ("score", "place", "named", "beside its best")
 OF_KIND = ("ever", "lately", "days idle")
+DEPARTMENTS = 9973  # so many numbers: float32 holds each, and few departments of a shop share one
 HIGH_PLACE = 10
 DEARER = np.log(1.2)
 
@@ -40,6 +42,7 @@ class Facts(NamedTuple):
 
     Attributes:
         codes: (3, n_items) of category, brand and seller, -1 where unknown; price: (n_items,), NaN where unknown;
+        department: (n_items,) a number for the first part of the category's path, the same in every shop and view;
         ever, lately: (n_kinds, n_items) actions of each interaction, of all time and of late, beside the mean item's;
         idle: (n_kinds, n_items) days since the last such action, NaN where there was none;
         kinds: names of the interactions; relations: names; the items linked from item i by relation r are
@@ -48,6 +51,7 @@ class Facts(NamedTuple):
 
     codes: NDArray[np.int32]
     price: Floats
+    department: Floats
     ever: Floats
     lately: Floats
     idle: Floats
@@ -86,6 +90,7 @@ class Facts(NamedTuple):
         return cls(
             codes=np.stack([_codes(shop.catalogue, column) for column in COLUMNS]),
             price=_prices(shop.catalogue),
+            department=_departments(shop.catalogue),
             ever=_beside_mean(np.bincount(flat, minlength=n_kinds * n_items).reshape(shape)),
             lately=_beside_mean(
                 np.bincount(flat[past.time > end - lately_us], minlength=n_kinds * n_items).reshape(shape)
@@ -109,6 +114,15 @@ def _codes(catalogue: pa.Table, column: str) -> NDArray[np.int32]:
         return np.full(len(catalogue), -1, np.int32)
     encoded = catalogue[column].cast(pa.string()).combine_chunks().dictionary_encode()
     return np.array(pc.fill_null(encoded.indices, -1), np.int32)
+
+
+def _departments(catalogue: pa.Table) -> Floats:
+    codes = _codes(catalogue, "category")
+    if (codes < 0).all():
+        return np.full(len(codes), np.nan, np.float32)
+    names = pc.unique(catalogue["category"].cast(pa.string()).combine_chunks().drop_null()).to_pylist()
+    numbers = [zlib.crc32(name.partition("/")[0].encode()) % DEPARTMENTS for name in names]
+    return _of_items(np.array(numbers, np.float32), codes)
 
 
 def _prices(catalogue: pa.Table) -> Floats:
@@ -172,10 +186,17 @@ def feature_names(facts: Facts, sources: Sequence[str]) -> list[str]:
         **{f"popular {name}": OF_KIND for name in facts.kinds},
         **dict.fromkeys(("item", *COLUMNS), LOOK_BACK),
         **{f"relation {name}": (*LOOK_BACK, "links") for name in facts.relations},
-        "price": ("beside the median of the history",),
+        "price": ("beside the median of the history", "itself"),
+        "department": ("number",),
         "history": ("length", *facts.kinds),
     }
     return [f"{family}: {feature}" for family, features in families.items() for feature in features]
+
+
+def sources_of(names: Sequence[str]) -> list[str]:
+    """The sources among the families of these features, in their order."""
+    families = [name.rpartition(": ")[0] for name in names if name.startswith("source ")]
+    return [family.removeprefix("source ") for family in dict.fromkeys(families)]
 
 
 def reasons_of(names: Sequence[str], row: Floats, added: NDArray[np.floating], kinds: Sequence[str]) -> list[Reason]:
@@ -202,7 +223,9 @@ def _reason(family: str, value_of: Mapping[str, float], added: float, kinds: Seq
 def _words(kind: str, name: str, of: Any) -> str:
     """A family in words that are true of the candidate, whichever way they moved it; NaN is smaller than anything."""
     if kind == "source":
-        return f"{name} {'puts it high' if of('place') <= HIGH_PLACE else 'puts it low' if of('named') else 'leaves it out'}"
+        if not of("named"):
+            return f"{name} leaves it out"
+        return f"{name} puts it {'high' if of('place') <= HIGH_PLACE else 'low'}"
     if kind == "sources":
         return "several sources name it" if of("that name it") > 1 else "few sources name it"
     if kind == "popular":
@@ -211,9 +234,7 @@ def _words(kind: str, name: str, of: Any) -> str:
         linked = "linked to" if of("in all") > 0 else "not linked to"
         return f"{linked} what you did before ({name})"
     if kind in COLUMNS:
-        return f"{'the same' if of('in all') > 0 else 'another'} {kind} as what you did before".replace(
-            f"another {kind} as", f"another {kind} than"
-        )
+        return f"{f'the same {kind} as' if of('in all') > 0 else f'another {kind} than'} what you did before"
     if kind == "item":
         return "you know it already" if of("in all") > 0 else "it is new to you"
     if kind == "price":
@@ -222,7 +243,7 @@ def _words(kind: str, name: str, of: Any) -> str:
             return "nothing to compare its price with"
         level = "dearer than" if ratio > DEARER else "cheaper than" if ratio < -DEARER else "priced like"
         return f"{level} what you mostly look at"
-    return "how much you did before"
+    return "the part of the shop that it is from" if kind == "department" else "how much you did before"
 
 
 # -- the numbers -------------------------------------------------------------------------------------------------------
@@ -282,7 +303,9 @@ def features(
         _look_back_links(latest, items, np.asarray(offsets), np.asarray(facts.others), days, np.asarray(SPANS), block)
         put(block)
         put(_of_items(np.log1p(np.diff(offsets)).astype(np.float32), items)[..., None])
-    put((np.log(_of_items(facts.price, items)) - _median_log_price(facts, latest)[:, None])[..., None])
+    price = np.log(_of_items(facts.price, items))
+    put(np.stack([price - _median_log_price(facts, latest)[:, None], price], axis=-1))
+    put(_of_items(facts.department, items)[..., None])
     there = latest >= 0
     counts = [there.sum(axis=1), *((there & (kinds == kind)).sum(axis=1) for kind in range(len(facts.kinds)))]
     put(np.broadcast_to(np.stack(counts, axis=-1)[:, None, :], (*candidates.shape, len(counts))))

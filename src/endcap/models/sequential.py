@@ -19,7 +19,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from endcap.models.history_model import HistoryConfig, HistoryModel, Interests, TwoTowers
+from endcap.models.history_model import HistoryConfig, HistoryModel, Interests, TwoTowers, check_heads
 from endcap.models.search_space import OneOf, Range, SearchSpace
 from endcap.nn.attention import CausalBlock, causal_bias
 from endcap.nn.histories import Past
@@ -58,6 +58,9 @@ class SASRecConfig(HistoryConfig, frozen=True, kw_only=True):
     layers: Annotated[int, Meta(ge=1, le=8, description="transformer blocks")] = 2
     heads: Annotated[int, Meta(ge=1, description="of each block")] = 2
     dropout: Annotated[float, Meta(ge=0, lt=1, description="share of activations left out in training")] = 0.4
+
+    def __post_init__(self) -> None:
+        check_heads(self.dim, self.heads)
 
 
 class SASRec(HistoryModel):

@@ -58,8 +58,6 @@ class EdgeAttention(nn.Module):
 
     def __init__(self, dim: int, heads: int, n_codes: int, dropout: float, *, feed_forward: bool) -> None:
         super().__init__()
-        if dim % heads:
-            raise ValueError(f"dim {dim} is no multiple of {heads} heads")
         self.heads = heads
         self.query_key_message = nn.Linear(dim, 3 * dim, bias=False)
         self.out = nn.Linear(dim, dim, bias=False)
@@ -115,8 +113,6 @@ class CausalBlock(nn.Module):
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()
-        if dim % heads:
-            raise ValueError(f"dim {dim} is no multiple of {heads} heads")
         self.heads, self.rate = heads, dropout
         self.before_attention, self.before_network = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.query_key_value, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)

@@ -115,7 +115,10 @@ class Asking:
         filling.k = k - min(len(new), filling.missing)
         self._ask_sources()
         filling.k = k
+        earned = not {pick.item for pick in filling.picks}.isdisjoint(new.tolist())
         filling.take_in_order(new, "new-in-category", Reason("rule", note="new in this category"))
+        if earned:  # a source has found one of them itself: the place that was kept for it is the sources'
+            self._fill_from_all()
         self._fall_back()
         return [self._explained(pick) for pick in filling.picks]
 
@@ -165,18 +168,12 @@ class Asking:
                 self.filling.add(Pick(item, 0.0, "pin", PINNED))
 
     def _new_items(self) -> Items:
-        """Announced items of the categories that are looked at, as many as the surface has places for.
-
-        An item that a source finds by what is said of it needs no place: it competes with the others.
-        """
+        """Announced items of the categories that are looked at, as many as the surface has places for."""
         catalogue, places = self.serving.catalogue, min(self.surface.new_items, self.filling.k // 5)
         if places == 0 or len(catalogue) == catalogue.n_released:
             return NOTHING
         found = np.concatenate([NOTHING, *(catalogue.new_in(name) for name in self._names_around(catalogue.category))])
-        asked = [loaded for loaded in map(self._loaded, self._sources) if self._speaks_to(loaded)]
-        learnt = [loaded.newcomers for loaded in asked if loaded.newcomers is not None]
-        open_to = [item for item in found.tolist() if self.filling.may_take(item)]
-        return np.array([item for item in open_to if not any(item in them for them in learnt)][:places], np.int32)
+        return np.array([item for item in found.tolist() if self.filling.may_take(item)][:places], np.int32)
 
     # -- sources ---------------------------------------------------------------------------------------------------
 
@@ -191,6 +188,9 @@ class Asking:
         elif self.surface.merge == "interleave" and len(self._sources) > 1:
             lists = [self._ask_for_budget(source) for source in self._sources]
             self._take_in_turn([self._boosted(found) for found in lists])
+        self._fill_from_all()
+
+    def _fill_from_all(self) -> None:
         for source in self._sources:
             self._fill_from(source, self._seen_as(source))
 
@@ -284,11 +284,6 @@ class Asking:
 
     def _name(self, source: Source) -> str:
         return source.model or next(iter(self.serving.models))
-
-    def _speaks_to(self, loaded: Loaded) -> bool:
-        """Whether the question names an item that a model knows."""
-        named = [*self.basket, *self.who.history.items.tolist()] if self.item is None else [self.item]
-        return any(0 <= item < loaded.n_items for item in named)
 
     def _request(
         self, source: Source, item: int | None, n_items: int, wanted: int, allowed: Mask | None, seen_as: int | None
@@ -410,8 +405,11 @@ class Asking:
             return pick
         if pick.source in self._asked and "/" not in pick.source:
             loaded, request = self._asked[pick.source]
-            if reasons := loaded.explain(request, pick.item):
-                return pick._replace(reason=reasons[0])
+            try:
+                if reasons := loaded.explain(request, pick.item):
+                    return pick._replace(reason=reasons[0])
+            except Exception as error:  # an item without its reason is still an item
+                self._has_failed("model", pick.source, error)
         return pick._replace(reason=usual_reason(pick.source))
 
 

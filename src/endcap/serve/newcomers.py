@@ -49,12 +49,6 @@ class Newcomers:
         self._lock = threading.Lock()
         self.learn(np.arange(n_items, len(catalogue), dtype=np.int32))
 
-    def __len__(self) -> int:
-        return len(self._encoded_from)
-
-    def __contains__(self, item: int) -> bool:
-        return item in self._encoded_from
-
     def learn(self, changed: Items) -> None:
         """Encode those of some items that the model does not know, where what is said of them is new."""
         changed = np.unique(changed[changed >= self.n_items])

@@ -1,0 +1,327 @@
+"""CoActionGraphRec and its family on shops with known truth, and on bad input."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from endcap import models
+from endcap.answers import History, Request
+from endcap.errors import InputError
+from endcap.index import Exact
+from endcap.models.coaction_graph import CoActionGraph, Pairs, _signed
+from endcap.nn.histories import Past
+from endcap.shop import Shop
+
+from .shops import checkerboard, quick, simulated
+
+CLICK, PURCHASE = 0, 3
+DEEP = ["sasrec", "gru4rec", "comirec", "coaction-graph"]
+COLOURS, KINDS = ("red", "blue", "green"), ("tent", "stove", "boot", "lamp", "rope", "mug")
+
+
+def two_interests(n_users: int = 150, seed: int = 0) -> tuple[pa.Table, pa.Table]:
+    """Titled items of three colours; each person likes two colours and acts on these in turn, at random times of day."""
+    rng = np.random.default_rng(seed)
+    titles = {f"{colour}-{kind}-{n}": f"{colour} {kind} number {n}" for colour in COLOURS for kind in KINDS for n in range(3)}
+    ids = list(titles)
+    rows = []
+    for user in range(n_users):
+        liked = rng.choice(3, 2, replace=False)
+        own = [ids[colour * 18 + place] for colour in liked for place in rng.permutation(18)[:7]]
+        rng.shuffle(own)
+        rows += [(f"u{user}", item, "click", 1_600_000_000 + 100 * place + user) for place, item in enumerate(own)]
+    names = ("user", "item", "interaction", "time")
+    events = pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
+    return events, pa.table({"item": ids, "title": list(titles.values())})
+
+
+@cache
+def camp() -> Shop:
+    return Shop.from_tables(*two_interests())
+
+
+@cache
+def trained(system: str = "coaction-graph", **settings: object) -> models.Model:
+    return models.create(system, TRAINED | settings).fit(camp())
+
+
+TRAINED = {"dim": 16, "epochs": 25, "learning_rate": 0.01, "batch_size": 256, "negatives": 0, "patience": 25}
+
+
+def history(shop: Shop, *items: str, kind: int = CLICK) -> History:
+    numbers = np.array([shop.items.number(item) for item in items], np.int32)
+    return History(numbers, np.full(len(items), kind, np.int8), np.arange(len(items), dtype=np.int64) * 60_000_000)
+
+
+def colours_of(shop: Shop, items: np.ndarray) -> list[str]:
+    return [shop.items[int(item)].partition("-")[0] for item in items]
+
+
+@pytest.mark.parametrize("system", DEEP)
+def test_a_person_of_one_colour_is_shown_that_colour(system):
+    shop, model = camp(), trained(system)
+    past = history(shop, "red-tent-0", "red-stove-1", "red-boot-2", "red-mug-0")
+    answer = model.candidates(Request(k=8, history=past))
+    assert colours_of(shop, answer.items).count("red") >= 6
+
+
+def test_several_interests_are_all_served():
+    """A person of two colours gets both among the first places; the third colour hardly."""
+    shop, model = camp(), trained()
+    past = history(shop, "red-tent-0", "blue-stove-1", "red-boot-2", "blue-mug-0", "red-rope-1", "blue-lamp-2")
+    found = colours_of(shop, model.candidates(Request(k=12, history=past)).items)
+    assert found.count("red") >= 3
+    assert found.count("blue") >= 3
+    assert found.count("green") <= 2
+
+
+def test_a_score_is_the_largest_product_and_lists_are_in_its_order():
+    shop, model = camp(), trained()
+    request = Request(k=shop.n_items, history=history(shop, "red-tent-0", "blue-stove-1"))
+    queries, answer = model.queries(request), model.candidates(request)
+    assert queries.shape == (4, 16)
+    vectors = model.spaces()["items"].vectors
+    np.testing.assert_allclose(answer.scores, (vectors @ queries.T).max(1)[answer.items], rtol=1e-4)
+    np.testing.assert_allclose(model.score(request, answer.items), answer.scores, rtol=1e-4, atol=1e-5)
+    assert len(set(answer.items.tolist())) == shop.n_items
+
+
+def test_an_attached_index_is_searched_once_an_interest():
+    shop, model = camp(), models.create("coaction-graph", {**TRAINED, "epochs": 1}).fit(camp())
+    asked = []
+
+    class Spy(Exact):
+        def search(self, queries, k, allowed=None):
+            asked.append(queries.shape)
+            return super().search(queries, k, allowed)
+
+    request = Request(k=5, history=history(shop, "red-tent-0", "blue-stove-1"))
+    before = model.candidates(request)
+    model.attach({"items": Spy(model.spaces()["items"])})
+    after = model.candidates(request)
+    assert asked == [(4, 16)]
+    np.testing.assert_array_equal(before.items, after.items)
+
+
+def test_reasons_name_the_past_items_behind_an_interest():
+    shop, model = camp(), trained()
+    past = history(shop, "red-tent-0", "red-stove-1", "blue-mug-0")
+    request = Request(k=20, history=past)
+    answer = model.candidates(request)
+    for item, score in zip(answer.items, answer.scores, strict=True):
+        (reason,) = model.explain(request, int(item))
+        assert reason.kind == "interest"
+        assert set(reason.items) <= set(past.items.tolist())
+        assert reason.value == pytest.approx(float(score), rel=1e-4)
+    red = next(item for item in answer.items if shop.items[int(item)].startswith("red"))
+    (reason,) = model.explain(request, int(red))
+    assert shop.items[reason.items[0]].startswith("red")
+    assert model.explain(Request(k=5), int(red)) == []
+
+
+def test_an_item_never_seen_is_found_by_its_title():
+    """New red things are nearer to a person of red things than new blue ones, though nobody acted on any."""
+    shop, model = camp(), trained()
+    new = pa.table({"item": ["n1", "n2"], "title": ["red lamp number 9", "blue lamp number 9"]})
+    red, blue = model.encode_items(new)
+    queries = model.queries(Request(k=5, history=history(shop, "red-tent-0", "red-stove-1", "red-boot-2", "red-mug-0")))
+    assert (queries @ red).max() > (queries @ blue).max() + 0.5
+
+
+def test_encoding_needs_no_column_and_bears_any_text():
+    model = trained()
+    table = pa.table({"item": ["a", "b", "c", "d"], "title": ["", "x", "red tent " * 120_000, None]})
+    vectors = model.encode_items(table)
+    assert vectors.shape == (4, 16)
+    assert np.isfinite(vectors).all()
+    assert model.encode_items(pa.table({"item": ["a"]})).shape == (1, 16)
+    assert model.encode_items(table.slice(0, 0)).shape == (0, 16)
+
+
+def test_co_action_helps_and_shuffled_neighbours_do_not():
+    """Items without text: what is left of the item tower is who was looked at together."""
+    events, items = two_interests(60, seed=1)
+    shop = Shop.from_tables(events, items.select(["item"]))
+    settings = {**TRAINED, "epochs": 6, "text": "none", "validation_people": 60}
+
+    def score(**changed: object) -> float:
+        return float(np.mean([models.create("coaction-graph", settings | changed).fit(shop, seed=seed).best_score for seed in range(3)]))  # fmt: skip
+
+    real, shuffled = score(), score(shuffle_neighbours=True)
+    assert real > 1.15 * shuffled
+
+
+def test_every_ablation_is_a_setting():
+    for changed in (
+        {"relations": "none"}, {"relations": "click"}, {"relations": "purchase"}, {"edges": []}, {"explicit": False},
+        {"interests": 1}, {"dual_loss": 0.0}, {"dual_loss": 0.4}, {"logq": 0.0}, {"shuffle_neighbours": True},
+        {"nodes": "e"}, {"gate": True}, {"extraction": "routing"}, {"extraction": "mind"}, {"extraction": "mean"},
+        {"temperature": 0.07}, {"routing_penalty": 100.0}, {"text": "none"}, {"id_embedding": "no"}, {"layers": 2},
+        {"loss": "pairwise"}, {"loss": "binary"}, {"targets": "all"}, {"target_weights": {"click": 0.5}},
+        {"validation": "0.2"}, {"negatives": 16, "negatives_exponent": 0.75},
+    ):  # fmt: skip
+        model = models.create("coaction-graph", {**TRAINED, "epochs": 1} | changed).fit(checkerboard())
+        answer = model.candidates(Request(k=3, history=History(*(np.zeros(1, t) for t in (np.int32, np.int8, np.int64)))))
+        assert len(answer) == 3, changed
+
+
+def test_training_logs_the_cosine_of_items_and_the_codes_of_pairs():
+    log = trained()._learned()["course"]["epochs"][-1]
+    assert -0.2 < log["mean_cosine"] < 1
+    shares = [value for name, value in log.items() if name.startswith("edge.position.")]
+    assert sum(shares) == pytest.approx(1, abs=0.01)
+    assert max(shares) < 1
+
+
+# -- pairs of actions --------------------------------------------------------------------------------------------------
+
+
+def test_codes_compare_the_second_action_with_the_first():
+    attributes = {
+        "brand": np.array([0, 0, 1, -1]),
+        "price": np.array([10, 10, 30, np.nan], np.float32),
+    }
+    pairs = Pairs(attributes, ("brand", "price", "time", "position", "behaviour"), 4, 50)
+    minute = 60_000_000
+    past = Past(np.array([[0, 2, 3, 1]]), np.array([[0, 3, 0, 0]]), np.array([[0, 0, 5 * minute, 1500 * minute]]))
+    codes = pairs.codes(past, "cpu")[0].numpy()
+    names = list(pairs.tables)
+    start = dict(zip(names, np.cumsum([0, *pairs.tables.values()])[:-1], strict=True))
+    assert names == ["behaviour", "brand", "position", "price", "time"]
+
+    def code(name: str, i: int, j: int) -> int:
+        return int(codes[i, j, names.index(name)]) - start[name]
+
+    assert [code("brand", 0, j) for j in range(4)] == [1, 0, 2, 1]
+    assert [code("price", 0, j) for j in range(4)] == [4, 7, 9, 4]  # same, 1.04 dearer in logs, unknown
+    assert code("price", 1, 0) == 1
+    assert [code("position", 0, j) for j in range(4)] == [6, 7, 8, 9]
+    assert [code("position", 3, j) for j in range(4)] == [3, 4, 5, 6]
+    assert [code("time", 0, j) for j in range(4)] == [8, 8, 9, 13]
+    assert code("time", 3, 0) == 3
+    assert code("behaviour", 0, 1) == 3
+    assert code("behaviour", 1, 0) == 12
+
+
+def test_signed_buckets_are_mirrored():
+    import torch
+
+    cuts = torch.tensor([0, 1, 4])
+    found = _signed(torch.tensor([-9, -3, -1, 0, 1, 3, 9]), cuts)
+    assert found.tolist() == [0, 1, 2, 3, 4, 5, 6]
+
+
+# -- bad input ---------------------------------------------------------------------------------------------------------
+
+
+def fitted_on(events: dict, items: dict | None = None, system: str = "coaction-graph", **settings: object):  # type: ignore[no-untyped-def]
+    shop = Shop.from_tables(pa.table(events), None if items is None else pa.table(items))
+    return quick(system, epochs=2, **settings).fit(shop)
+
+
+@pytest.mark.parametrize("system", DEEP)
+def test_one_action_a_person_leaves_nothing_to_foresee_and_breaks_nothing(system, caplog):
+    n = 20
+    model = fitted_on(
+        {"user": [f"u{i}" for i in range(n)], "item": [f"i{i % 4}" for i in range(n)], "interaction": ["click"] * n,
+         "time": list(range(1_600_000_000, 1_600_000_000 + n))}, system=system,
+    )  # fmt: skip
+    assert "nobody has one action after another" in caplog.text
+    assert len(model.candidates(Request(k=3, history=model_history(0)))) == 3
+
+
+def model_history(*items: int) -> History:
+    return History(np.array(items, np.int32), np.zeros(len(items), np.int8), np.arange(len(items), dtype=np.int64))
+
+
+@pytest.mark.parametrize("system", DEEP)
+def test_empty_unknown_and_endless_histories(system):
+    model = quick(system, epochs=2).fit(checkerboard())
+    assert len(model.candidates(Request(k=3))) == 0
+    assert len(model.candidates(Request(k=3, history=model_history(999, -1)))) == 0
+    assert model.score(Request(k=3), np.array([0, 1], np.int32)).tolist() == [0, 0]
+    endless = model_history(*(np.arange(10_000) % 12).tolist())
+    assert len(model.candidates(Request(k=3, history=endless))) == 3
+    alone = model.candidates(Request(k=3, history=model_history(5)))
+    with_strangers = model.candidates(Request(k=3, history=model_history(999, 5, -1)))
+    np.testing.assert_array_equal(alone.items, with_strangers.items)
+
+
+@pytest.mark.parametrize("system", DEEP)
+def test_a_log_with_one_person_of_ten_thousand_actions(system):
+    n = 10_000
+    rng = np.random.default_rng(0)
+    model = fitted_on(
+        {"user": ["u"] * n, "item": [f"i{i}" for i in rng.integers(0, 300, n)], "interaction": ["click"] * n,
+         "time": list(range(1_600_000_000, 1_600_000_000 + n))}, system=system, longest=20,
+    )  # fmt: skip
+    assert len(model.candidates(Request(k=5, history=model_history(1, 2, 3)))) == 5
+
+
+def test_everything_at_one_moment_and_one_interaction():
+    n = 200
+    rng = np.random.default_rng(0)
+    model = fitted_on(
+        {"user": [f"u{i // 10}" for i in range(n)], "item": [f"i{i}" for i in rng.integers(0, 30, n)],
+         "interaction": ["purchase"] * n, "time": [1_600_000_000] * n},
+    )  # fmt: skip
+    assert np.isfinite(model._table).all()
+    assert len(model._near) == 1
+
+
+@pytest.mark.parametrize("titles", [[None] * 30, [""] * 30, ["x"] * 30, ["y" * 1_000_000] + [None] * 29])
+def test_titles_that_say_nothing(titles):
+    n = 200
+    rng = np.random.default_rng(0)
+    model = fitted_on(
+        {"user": [f"u{i // 10}" for i in range(n)], "item": [f"i{i}" for i in rng.integers(0, 30, n)],
+         "interaction": ["click"] * n, "time": list(range(1_600_000_000, 1_600_000_000 + n))},
+        {"item": [f"i{i}" for i in range(30)], "title": pa.array(titles, pa.string())},
+    )  # fmt: skip
+    assert np.isfinite(model._table).all()
+    assert len(model.candidates(Request(k=5, history=model_history(1, 2)))) == 5
+
+
+def test_given_vectors_stand_in_for_the_text():
+    events, items = two_interests(60)
+    rng = np.random.default_rng(0)
+    vectors = {colour: rng.normal(size=6) for colour in COLOURS}
+    column = pa.array([vectors[item.partition("-")[0]].tolist() for item in items["item"].to_pylist()], pa.list_(pa.float32(), 6))
+    shop = Shop.from_tables(events, items.append_column("vector_text", column))
+    model = models.create("coaction-graph", TRAINED | {"text": "vector_text"}).fit(shop)
+    new = pa.table({"item": ["n"], "vector_text": pa.array([vectors["red"].tolist()], pa.list_(pa.float32(), 6))})
+    other = pa.table({"item": ["n"], "vector_text": pa.array([vectors["green"].tolist()], pa.list_(pa.float32(), 6))})
+    queries = model.queries(Request(k=5, history=history(shop, "red-tent-0", "red-stove-1", "red-boot-2")))
+    assert (queries @ model.encode_items(new)[0]).max() > (queries @ model.encode_items(other)[0]).max()
+    with pytest.raises(InputError, match="text=vector_image: the shop's items have no such column; it has vector_text"):
+        models.create("coaction-graph", {"text": "vector_image"}).fit(shop)
+
+
+def test_a_weight_of_an_interaction_that_does_not_exist_is_refused():
+    with pytest.raises(InputError, match="klick"):
+        quick("coaction-graph", target_weights={"klick": 2.0}).fit(checkerboard())
+    with pytest.raises(InputError, match=r"target_weights.click=-1"):
+        quick("coaction-graph", target_weights={"click": -1.0}).fit(checkerboard())
+
+
+def test_nothing_of_what_validation_asks_is_learnt():
+    """Co-action neighbours and counts come from what is left after the held-out actions."""
+    shop = Shop.from_tables(*simulated())
+    model = quick("coaction-graph", epochs=1, validation_people=10_000).fit(shop)
+    whole = quick("coaction-graph", epochs=1, validation_people=1).fit(shop)
+    assert model._counts.sum() < whole._counts.sum() <= len(shop.positives)
+
+
+def test_weights_of_another_model_are_refused(tmp_path):
+    """A folder whose settings were changed with all its checksums: the weights no longer fit."""
+    model = quick("coaction-graph", epochs=1).fit(checkerboard())
+    assert isinstance(model, CoActionGraph)
+    model.save(tmp_path / "m")
+    again = models.open(tmp_path / "m")
+    np.testing.assert_array_equal(again._table, model._table)
+    with pytest.raises(InputError, match="no multiple of"):
+        quick("coaction-graph", heads=3)
