@@ -16,8 +16,8 @@ with k* the interest nearest to the target. Item vectors are computed once and s
 
 The paper's components, inputs and losses are known, its equations were not to be read. So every formula here is a
 reconstruction (marked [R]), chosen as follows:
-    e            [R] mean of hashed n-gram rows, category levels, brand, price bucket or a given vector, through an MLP;
-                 an id row as an option for closed catalogues, left out at random in training
+    e            [R] TF-IDF sum of hashed n-gram rows (or a given vector), category levels, brand and price bucket, their
+                 sum and an MLP of them; an id row as an option for closed catalogues, left out at random in training
     neighbours   [R] at most 10 an item and relation, by cosine of damped counts; the thresholds are not published
     z            [R] sum of e and one attended message a relation; a gate is an option
     edges        families I (one-hot), G (numbers), H (ordered) and the pair of behaviours are the paper's; the
@@ -190,7 +190,7 @@ class CoActionGraph(HistoryModel):
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         attributes = {f"pair-{name}": codes for name, codes in self._attributes.items()}
-        return {**super()._arrays(), **attributes, "near": self._near, "strength": self._strength}
+        return {**super()._arrays(), **attributes, **self._reader.arrays(), "near": self._near, "strength": self._strength}
 
     def _learned(self) -> dict[str, Any]:
         return {**super()._learned(), "features": self._reader.learned()}
@@ -201,7 +201,7 @@ class CoActionGraph(HistoryModel):
             name.removeprefix("pair-"): codes for name, codes in arrays.items() if name.startswith("pair-")
         }
         self._near, self._strength = arrays["near"], arrays["strength"]
-        self._reader = FeatureReader.restored(learned["features"])
+        self._reader = FeatureReader.restored(learned["features"], arrays)
         self._features = ItemFeatures(len(self._has_vector))
 
 

@@ -22,8 +22,9 @@ class FeatureReader:
     """How rows of a catalogue are read: which parts there are, and the row of each name in its table (0: unknown).
 
     Attributes:
-        text: ngrams, none or the name of a vector column; grams: (n,) ascending hash buckets that occur, row r + 1 of
-        the text table being grams[r]; prices: edges of the price buckets; vector: length of the given vectors.
+        text: ngrams, none or the name of a vector column; grams: (n,) ascending hash buckets that occur, row r of the
+        text table being grams[r]; idf: (n,) their weights; prices: edges of the price buckets; vector: length of the
+        given vectors.
     """
 
     text: str
@@ -32,6 +33,7 @@ class FeatureReader:
     levels: int
     n_ids: int
     grams: NDArray[np.int64]
+    idf: NDArray[np.float32]
     categories: Mapping[str, int]
     brands: Mapping[str, int]
     prices: NDArray[np.float64]
@@ -46,10 +48,11 @@ class FeatureReader:
         Raises:
             InputError: for a vector column that it lacks.
         """
-        grams = np.empty(0, np.int64)
+        grams, counts = np.empty(0, np.int64), np.empty(0, np.int64)
         vector = 0
         if text == "ngrams":
-            grams = np.unique(hashed_n_grams(_texts(table, "title"), buckets, at_most)[1])
+            found = hashed_n_grams(_texts(table, "title"), buckets, at_most)[1]
+            grams, counts = np.unique(found, return_counts=True)
         elif text != "none":
             if text not in table.column_names:
                 given = [name for name in table.column_names if name.startswith("vector_")]
@@ -62,7 +65,8 @@ class FeatureReader:
         known = prices[np.isfinite(prices)]
         edges = np.unique(np.quantile(known, np.linspace(0, 1, PRICE_BUCKETS + 1)[1:-1])) if len(known) else known
         return cls(
-            text, buckets, at_most, levels, table.num_rows if ids else 0, grams,
+            text, buckets, at_most, levels, table.num_rows if ids else 0,
+            grams, (1 + np.log((1 + table.num_rows) / (1 + counts))).astype(np.float32),
             {name: row + 1 for row, name in enumerate(categories)}, {name: row + 1 for row, name in enumerate(brands)},
             edges, vector,
         )  # fmt: skip
@@ -86,9 +90,9 @@ class FeatureReader:
             own_ids: the rows are the items that were learnt, in their order; else none has an id row.
         """
         n, sizes = table.num_rows, self.sizes
-        offsets, text = None, None
+        offsets = text = weight = None
         if sizes.text:
-            offsets, text = self._text(_texts(table, "title"))
+            offsets, text, weight = self._text(_texts(table, "title"))
         category = brand = price = vectors = ids = None
         if sizes.category:
             category = np.zeros((n, self.levels), np.int64)
@@ -103,31 +107,41 @@ class FeatureReader:
             vectors = _vectors(table, self.text, self.vector)
         if sizes.id:
             ids = np.arange(1, n + 1) if own_ids else np.zeros(n, np.int64)
-        return ItemFeatures(n, offsets, text, category, brand, price, vectors, ids)
+        return ItemFeatures(n, offsets, text, weight, category, brand, price, vectors, ids)
 
-    def _text(self, texts: Sequence[str | None]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _text(self, texts: Sequence[str | None]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """Known n-grams of each text: offsets, rows of the table, and their weights, of length 1 for each text."""
         offsets, buckets = hashed_n_grams(texts, self.buckets, self.at_most)
         row = np.minimum(np.searchsorted(self.grams, buckets), len(self.grams) - 1)
         known = self.grams[row] == buckets
-        return np.append(0, np.cumsum(known))[offsets], row[known]
+        offsets, row = np.append(0, np.cumsum(known))[offsets], row[known]
+        weight = self.idf[row]
+        of_text = np.repeat(np.arange(len(texts)), np.diff(offsets))
+        length = np.sqrt(np.bincount(of_text, weight.astype(np.float64) ** 2, len(texts)))
+        return offsets, row, (weight / length[of_text]).astype(np.float32)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What was learnt of texts, to store."""
+        return {"text-grams": self.grams, "text-idf": self.idf}
 
     def learned(self) -> dict[str, Any]:
-        """For the manifest."""
+        """The rest, for the manifest."""
         return {
             "text": self.text, "buckets": self.buckets, "at_most": self.at_most, "levels": self.levels,
-            "n_ids": self.n_ids, "grams": self.grams.tolist(), "categories": list(self.categories),
+            "n_ids": self.n_ids, "categories": list(self.categories),
             "brands": list(self.brands), "prices": self.prices.tolist(), "vector": self.vector,
         }  # fmt: skip
 
     @classmethod
-    def restored(cls, learned: Mapping[str, Any]) -> FeatureReader:
-        """What `learned` wrote."""
+    def restored(cls, learned: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> FeatureReader:
+        """What `learned` and `arrays` gave."""
         rows = {name: {key: row + 1 for row, key in enumerate(learned[name])} for name in ("categories", "brands")}
         return cls(
             **{
                 **learned,
                 **rows,
-                "grams": np.array(learned["grams"], np.int64),
+                "grams": arrays["text-grams"],
+                "idf": arrays["text-idf"],
                 "prices": np.array(learned["prices"], np.float64),
             }
         )

@@ -10,6 +10,7 @@ they were trained on look better than they are, each by another amount, and a ra
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,7 +41,29 @@ if TYPE_CHECKING:
 MODEL_FILE = "ranker.txt"  # as LightGBM writes it
 REASONS = 3
 MOST_GRADES = 30
-CHILDREN = ("left_child", "right_child")
+HEAD = """tree
+version=v4
+num_class=1
+num_tree_per_iteration=1
+label_index=0
+max_feature_idx={last}
+objective=lambdarank
+feature_names={names}
+feature_infos={infos}
+tree_sizes={sizes}
+"""
+# What stands in a tree of LightGBM's file: it ends the process over lines that are too short.
+OF_LEAVES = ("leaf_value", "leaf_weight", "leaf_count")
+OF_SPLITS = (
+    *("split_feature", "split_gain", "threshold", "decision_type", "left_child", "right_child"),
+    *("internal_value", "internal_weight", "internal_count"),
+)
+TREE_LINES = {"Tree", "num_leaves", "num_cat", "is_linear", "shrinkage", *OF_LEAVES, *OF_SPLITS}
+FRACTIONS = {
+    *("leaf_value", "leaf_weight", "split_gain", "threshold", "internal_value", "internal_weight", "shrinkage")
+}
+NUMBER, WHOLE = re.compile(r"-?\d{1,400}(\.\d{1,400})?(e[-+]?\d{1,4})?"), re.compile(r"-?\d{1,10}")
+LARGEST = 2**31 - 1
 AT_ONCE = 256  # requests whose features are computed at once
 
 
@@ -204,7 +227,8 @@ class Ranker:
         grown = lightgbm.train(parameters, data, config.trees, **watched)
         best = grown.best_iteration if grown.best_iteration > 0 else -1
         # From its text, as `load` does: what is stored and what answers are the same trees to the last bit.
-        self._trees = lightgbm.Booster(model_str=grown.model_to_string(num_iteration=best))
+        text = sound_trees(grown.model_to_string(num_iteration=best), len(groups.names))
+        self._trees = lightgbm.Booster(model_str=text)
         self.names, self.sources = tuple(groups.names), tuple(sources_of(groups.names))
         self.learned = {"trees": self._trees.num_trees(), "groups": len(groups.sizes), "rows": len(groups.rows)}
         return self
@@ -386,8 +410,7 @@ class Ranker:
             if feature_names(ranker.facts, ranker.sources) != list(ranker.names):
                 raise DamagedArtefact(f"{folder}: this endcap looks at other things; train the ranker again")
             text = (folder / MODEL_FILE).read_text(encoding="utf-8")
-            check_trees(text, len(ranker.names))
-            ranker._trees = lightgbm.Booster(model_str=text)
+            ranker._trees = lightgbm.Booster(model_str=sound_trees(text, len(ranker.names)))
         except TypeError:
             raise DamagedArtefact(f"{folder}: this endcap keeps other facts; train the ranker again") from None
         except (ValueError, KeyError, OSError, lightgbm.basic.LightGBMError) as error:
@@ -564,50 +587,68 @@ def _check_groups(groups: Groups, what: str) -> None:
 # -- the file of trees -------------------------------------------------------------------------------------------------
 
 
-def check_trees(text: str, n_features: int) -> None:
-    """Refuse a text that is no list of trees over so many features: LightGBM would read beyond its arrays.
+def sound_trees(text: str, n_features: int) -> str:
+    """The trees over so many features out of a text, under a head of our own: LightGBM trusts what it reads.
 
     Raises:
-        ValueError: saying what is wrong.
+        ValueError: if these are none, saying what is wrong.
     """
     head, _, rest = text.partition("\nTree=0\n")
     about = _lines(head)
-    if not text.startswith("tree\n") or about.get("version") != "v4" or about.get("objective") != "lambdarank":
+    if not text.startswith("tree\nversion=v4\n") or about.get("objective") != "lambdarank":
         raise ValueError("not the head of a ranker")
-    if int(about["max_feature_idx"]) != n_features - 1 or about["num_tree_per_iteration"] != "1":
+    if about["max_feature_idx"] != str(n_features - 1):
         raise ValueError(f"the trees are not over {n_features} features")
-    trees, end, _ = (f"Tree=0\n{rest}" if rest else "").partition("end of trees")
-    sizes = np.array(about["tree_sizes"].split(), np.int64)
+    trees, end, _ = (f"Tree=0\n{rest}" if rest else "").partition("end of trees\n")
+    words = about["tree_sizes"].split(" ")
+    if not all(WHOLE.fullmatch(word) for word in words):
+        raise ValueError("the sizes of its trees are no numbers")
+    sizes = np.array(words, np.int64)
     starts = np.append(0, np.cumsum(sizes))
-    if not end or starts[-1] != len(trees.encode()) or (sizes < 1).any() or not text.isascii():
+    if not end or starts[-1] != len(trees) or (sizes < 1).any() or not trees.isascii():
         raise ValueError("the sizes of its trees are not as told")
-    for number, (begin, end) in enumerate(zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)):
-        tree = _lines(trees[begin:end])
-        if tree.get("Tree") != str(number):
+    for number, (begin, last) in enumerate(zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)):
+        tree = _lines(trees[begin:last])
+        if not trees.startswith(f"Tree={number}\n", begin) or tree["Tree"] != str(number):
             raise ValueError(f"tree {number} does not begin where it should")
         _check_tree(tree, number, n_features)
+    names = " ".join(f"Column_{number}" for number in range(n_features))
+    return HEAD.format(
+        last=n_features - 1, names=names, infos=" ".join(["none"] * n_features), sizes=" ".join(words)
+    ) + (f"\n{trees}{end}")
 
 
 def _check_tree(tree: Mapping[str, str], number: int, n_features: int) -> None:
-    leaves = int(tree["num_leaves"])
-    values = np.array(tree["leaf_value"].split(), np.float64)
-    if leaves < 1 or len(values) != leaves or not np.isfinite(values).all():
-        raise ValueError(f"tree {number}: the values of its leaves")
-    if tree["num_cat"] != "0" or tree.get("is_linear", "0") != "0":
+    if set(tree) != TREE_LINES:
+        raise ValueError(f"tree {number}: lines that no tree has, or too few")
+    if tree["num_cat"] != "0" or tree["is_linear"] != "0":
         raise ValueError(f"tree {number}: of a kind that no ranker has")
-    if leaves == 1:
-        return
-    feature, *children = (np.array(tree[name].split(), np.int64) for name in ("split_feature", *CHILDREN))
-    threshold, kind = np.array(tree["threshold"].split(), np.float64), np.array(tree["decision_type"].split(), np.int64)
-    if any(len(column) != leaves - 1 for column in (feature, *children, threshold, kind)):
-        raise ValueError(f"tree {number}: {leaves} leaves need {leaves - 1} splits")
-    if (feature < 0).any() or (feature >= n_features).any() or not np.isfinite(threshold).all() or (kind & 1).any():
+    leaves = int(_numbers(tree, "num_leaves", 1)[0])
+    _numbers(tree, "shrinkage", 1)
+    for name in OF_LEAVES:
+        _numbers(tree, name, leaves if leaves > 1 or name == "leaf_value" else None)
+    of = {name: _numbers(tree, name, leaves - 1) for name in OF_SPLITS}
+    feature = of["split_feature"]
+    if (feature < 0).any() or (feature >= n_features).any() or (of["decision_type"] % 2 == 1).any():
         raise ValueError(f"tree {number}: a split that cannot be")
+    children = [of["left_child"], of["right_child"]]
     below = np.concatenate(children)  # every node but the root, and every leaf as -1 - its number, once
-    if sorted(below.tolist()) != [*range(-leaves, 0), *range(1, leaves - 1)]:
+    if leaves > 1 and sorted(below.tolist()) != [*range(-leaves, 0), *range(1, leaves - 1)]:
         raise ValueError(f"tree {number}: its splits are no tree")
     if any((child[child > 0] <= np.flatnonzero(child > 0)).any() for child in children):
         raise ValueError(f"tree {number}: its splits go in a circle")
+
+
+def _numbers(tree: Mapping[str, str], name: str, n: int | None) -> NDArray[np.float64]:
+    """The numbers of a line, n of them (None: any), written as LightGBM writes numbers."""
+    words = tree[name].split(" ") if tree[name] else []
+    kind = NUMBER if name in FRACTIONS else WHOLE
+    if (n is not None and len(words) != n) or not all(kind.fullmatch(word) for word in words):
+        raise ValueError(f"tree {tree['Tree']}: {name} is not {n} numbers")
+    numbers = np.array(words, np.float64)
+    if not np.isfinite(numbers).all() or (kind is WHOLE and (np.abs(numbers) > LARGEST).any()):
+        raise ValueError(f"tree {tree['Tree']}: {name} holds a number that cannot be")
+    return numbers
 
 
 def _lines(text: str) -> dict[str, str]:

@@ -17,6 +17,7 @@ class ItemFeatures:
 
     Attributes:
         text_offsets (n + 1,), text: rows of the text table of item i are text[text_offsets[i]:text_offsets[i + 1]];
+        text_weight: float32, how much each of these rows counts;
         category (n, levels), brand (n,), price (n,): rows of their tables, 0 where unknown;
         vectors (n, m) float32: given from outside, NaN rows where unknown; id (n,): rows of the id table, 0 for none.
     """
@@ -24,6 +25,7 @@ class ItemFeatures:
     n: int
     text_offsets: NDArray[np.int64] | None = None
     text: NDArray[np.int64] | None = None
+    text_weight: NDArray[np.float32] | None = None
     category: NDArray[np.int64] | None = None
     brand: NDArray[np.int64] | None = None
     price: NDArray[np.int64] | None = None
@@ -67,7 +69,10 @@ class ItemSizes:
 
 
 class ItemEmbedding(nn.Module):
-    """e = MLP([text; category; brand; price; vector]) + id, each part a mean of table rows (2.1 of the notes).
+    """e = sum of parts + MLP([parts]) + id, of text, category, brand, price and a given vector (2.1 of the notes).
+
+    The text's part is the sum of its n-grams' rows by TF-IDF, of length 1. As the MLP begins at 0, two texts begin about
+    as near to each other as TF-IDF finds them, which new items profit from.
 
     The id's row is left out at random in training, so that items without one are not strange to what follows. With no
     part but the id, e is the id's row.
@@ -76,19 +81,21 @@ class ItemEmbedding(nn.Module):
     def __init__(self, dim: int, sizes: ItemSizes, id_dropout: float) -> None:
         super().__init__()
         self.sizes, self.dim, self.id_dropout = sizes, dim, id_dropout if sizes.parts else 0.0
-        self.text = nn.EmbeddingBag(sizes.text, dim, mode="mean") if sizes.text else None
+        self.text = nn.EmbeddingBag(sizes.text, dim, mode="sum") if sizes.text else None
         self.category = _table(sizes.category, dim)
         self.brand = _table(sizes.brand, dim)
         self.price = _table(sizes.price, dim)
         self.vectors = nn.Linear(sizes.vectors, dim) if sizes.vectors else None
         self.id = _table(sizes.id, dim)
         if self.text is not None:
-            nn.init.normal_(self.text.weight, std=0.1)
+            nn.init.normal_(self.text.weight, std=dim**-0.5)
         if sizes.parts:
             width = sizes.parts * dim
             self.mix: nn.Module | None = nn.Sequential(
-                nn.LayerNorm(width), nn.Linear(width, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim)
+                nn.LayerNorm(width), nn.Linear(width, 2 * dim), nn.GELU(), last := nn.Linear(2 * dim, dim)
             )
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
         else:
             self.mix = None
 
@@ -98,15 +105,18 @@ class ItemEmbedding(nn.Module):
         parts = []
         if self.text is not None and features.text is not None and features.text_offsets is not None:
             flat, offsets = ranges(features.text_offsets, items)
-            parts.append(self.text(torch.from_numpy(features.text[flat]).to(device), torch.from_numpy(offsets).to(device)))
-        for table, codes in ((self.category, features.category), (self.brand, features.brand), (self.price, features.price)):
+            arrays = features.text[flat], offsets, features.text_weight[flat]  # type: ignore[index]
+            rows, offsets, weights = (torch.from_numpy(array).to(device) for array in arrays)
+            parts.append(self.text(rows, offsets, per_sample_weights=weights))
+        coded = ((self.category, features.category), (self.brand, features.brand), (self.price, features.price))
+        for table, codes in coded:
             if table is not None and codes is not None:
                 rows = table(torch.from_numpy(codes[items]).to(device))
                 parts.append(rows.sum(1) if rows.ndim == 3 else rows)
         if self.vectors is not None and features.vectors is not None:
             given = torch.from_numpy(np.asarray(features.vectors[items], np.float32)).to(device)
             parts.append(self.vectors(given.nan_to_num()) * (~given.isnan().any(1))[:, None])
-        mixed = self.mix(torch.cat(parts, dim=1)) if self.mix is not None else None
+        mixed = sum(parts) + self.mix(torch.cat(parts, dim=1)) if self.mix is not None else None
         if self.id is None or features.id is None:
             assert mixed is not None
             return mixed

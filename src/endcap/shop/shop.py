@@ -114,8 +114,13 @@ class Shop:
         for column in (events.user, events.item, events.interaction, events.time, events.session):
             digest.update(np.ascontiguousarray(column).data)
         catalogue = self.catalogue if vectors else self.plain_catalogue()
-        for batch in catalogue.combine_chunks().to_batches():
-            digest.update(batch.serialize())
+        for name in catalogue.column_names:
+            column = catalogue[name].combine_chunks()
+            known = column.is_valid().to_numpy(zero_copy_only=False)
+            digest.update(f"{name} {column.type}".encode())
+            digest.update(np.packbits(known).data)
+            values = pa.record_batch({name: column.drop_null()})  # under a null there may be anything
+            digest.update(values.serialize())
         return digest.hexdigest()
 
     def plain_catalogue(self) -> pa.Table:
