@@ -77,7 +77,9 @@ def trained(rows: Rows, shop: Shop, given: argparse.Namespace, name: str) -> dic
         course = model._learned().get("course")
         if course is not None:
             epochs, best = course["epochs"], course["best_epoch"]
-            print(f"{row}: best of {len(epochs)} epochs: {best}, validation {epochs[best - 1]['score']:.4f}", flush=True)
+            print(
+                f"{row}: best of {len(epochs)} epochs: {best}, validation {epochs[best - 1]['score']:.4f}", flush=True
+            )
         found[row] = model
     return found
 

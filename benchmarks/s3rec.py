@@ -1,6 +1,7 @@
 """The tables of the S3-Rec files (Beauty, Sports and others of that form): leave-one-out, full ranking.
 
-    python benchmarks/s3rec.py --data DIR [--file NAME.txt] [--json FILE] [--quick] [--only ROWS] [--seed N] [--work DIR]
+    python benchmarks/s3rec.py --data DIR [--file NAME.txt] [--json FILE] [--quick] [--only ROWS] [--seed N]
+        [--work DIR]
 
 DIR holds NAME.txt, or s3rec-beauty with it. The published rows give items of the past the score 0; `seen=zero` does the
 same, the other columns leave them out. The files have no titles, no times and one kind of action: they test neither the
@@ -64,7 +65,14 @@ def main() -> None:
             row.what = f"{row.what}, seen={seen}"
         found += of_rule
     notes = __doc__.split("\n\n")[2].replace("\n", " ") if __doc__ else ""
-    report(f"s3rec-{sequences.name}", f"{sequences.name}, {sequences.note}", found, given.json, quick=given.quick, notes=notes)
+    report(
+        f"s3rec-{sequences.name}",
+        f"{sequences.name}, {sequences.note}",
+        found,
+        given.json,
+        quick=given.quick,
+        notes=notes,
+    )
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from endcap.jobs.drain import drain
 from endcap.jobs.forget import forget
 from endcap.jobs.publish import publish
 from endcap.jobs.refresh import refresh
+from endcap.models import ranker, ranker_features
 from endcap.release import Part, Release
 from endcap.serve.app import create_app
 from endcap.serve.service import ServerSettings
@@ -405,6 +406,39 @@ def _(draw: Draw, folder: Path) -> Any:
     refusal_or_type_error(lambda: models.create(name, settings))
     refusal_or_type_error(lambda: endcap.ItemInteraction(**settings))
     refusal_or_type_error(lambda: models.open(folder / draw(st.sampled_from(PATHS))))
+
+
+@cache
+def known_facts() -> ranker_features.Facts:
+    return ranker_features.Facts.of(known_shop(), 7 * 86_400_000_000)
+
+
+@case("endcap.models.ranker_features.features", "endcap.models.ranker_features.Facts")
+def _(draw: Draw, _: Path) -> Any:
+    candidates, scores, length = draw(arrays(2)), draw(arrays(2)), draw(st.just(5) | SMALL)
+    past = ranker_features.pack([known_shop().history(user) for user in range(len(np.atleast_1d(candidates)))])
+    found = attempt(lambda: ranker_features.features(known_facts(), past, candidates, {"m": scores}, length))
+    names = ranker_features.feature_names(known_facts(), ["m"])
+    assert found is None or found.shape == (*candidates.shape, len(names))
+    links = pa.table({name: draw(st.lists(NAMES, min_size=2, max_size=2)) for name in ("item", "other", "relation")})
+    given = links.select(draw(st.sampled_from([["item"], links.column_names])))
+    refusal_or_type_error(lambda: ranker_features.Facts.of(known_shop(), 1, given))
+
+
+@case("endcap.models.ranker.Ranker")
+def _(draw: Draw, folder: Path) -> Any:
+    settings = draw(st.dictionaries(st.sampled_from(["trees", "budget", "recent", "x"]), NUMBERS | TEXTS, max_size=2))
+    refusal_or_type_error(lambda: ranker.Ranker(**settings))
+    labels, rows, sizes = draw(rows_of((0, 2), (0, 4), (1, 1)))
+    groups = ranker.Groups(
+        ["a: b"], rows.reshape(-1, 1).astype(float) if rows.dtype.kind != "U" else rows, labels, sizes
+    )
+    two = ranker.Ranker(trees=2, min_rows=1, queries=5)
+    refusal_or_type_error(lambda: two.fit_on(groups))
+    start = draw(st.integers(-5, 2**60))
+    log, sources = known_shop(), {"popularity": fitted()[1]}
+    refusal_or_type_error(lambda: two.fit(log, sources, start=start))
+    refusal_or_type_error(lambda: two.save(folder / "ranker"))
 
 
 @case("endcap.models.base.Model", "endcap.answers.Request", "endcap.answers.Candidates")

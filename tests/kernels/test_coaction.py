@@ -35,9 +35,7 @@ def slowly(people: list[list[int]], n_items: int, window: int, days: int) -> dic
         for pair in pairs:
             weight[pair] += 1 / np.log2(1 + len(person))
             shared[pair] += 1
-    return {
-        pair: (weight[pair] / np.sqrt(len(known[pair[0]]) * len(known[pair[1]])), shared[pair]) for pair in weight
-    }
+    return {pair: (weight[pair] / np.sqrt(len(known[pair[0]]) * len(known[pair[1]])), shared[pair]) for pair in weight}
 
 
 @settings(deadline=None)  # the first call compiles

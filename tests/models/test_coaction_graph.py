@@ -24,9 +24,11 @@ COLOURS, KINDS = ("red", "blue", "green"), ("tent", "stove", "boot", "lamp", "ro
 
 
 def two_interests(n_users: int = 150, seed: int = 0) -> tuple[pa.Table, pa.Table]:
-    """Titled items of three colours; each person likes two colours and acts on these in turn, at random times of day."""
+    """Titled items of three colours; each person likes two colours and acts on items of these."""
     rng = np.random.default_rng(seed)
-    titles = {f"{colour}-{kind}-{n}": f"{colour} {kind} number {n}" for colour in COLOURS for kind in KINDS for n in range(3)}
+    titles = {
+        f"{colour}-{kind}-{n}": f"{colour} {kind} number {n}" for colour in COLOURS for kind in KINDS for n in range(3)
+    }
     ids = list(titles)
     rows = []
     for user in range(n_users):
@@ -55,7 +57,15 @@ def trained(system: str = "coaction-graph", **settings: object) -> models.Model:
     return models.create(system, TRAINED | by_position | settings).fit(camp())
 
 
-TRAINED = {"dim": 16, "epochs": 12, "learning_rate": 0.01, "batch_size": 256, "negatives": 0, "patience": 25, "longest": 14}
+TRAINED = {
+    "dim": 16,
+    "epochs": 12,
+    "learning_rate": 0.01,
+    "batch_size": 256,
+    "negatives": 0,
+    "patience": 25,
+    "longest": 14,
+}
 BY_POSITION = {"batch_size": 16, "epochs": 50}  # a person is one instance
 
 
@@ -224,7 +234,9 @@ def test_signed_buckets_are_mirrored():
 # -- bad input ---------------------------------------------------------------------------------------------------------
 
 
-def fitted_on(events: dict, items: dict | None = None, system: str = "coaction-graph", **settings: object):  # type: ignore[no-untyped-def]
+def fitted_on(
+    events: dict, items: dict | None = None, system: str = "coaction-graph", **settings: object
+) -> models.Model:
     shop = Shop.from_tables(pa.table(events), None if items is None else pa.table(items))
     return quick(system, epochs=2, **settings).fit(shop)
 
@@ -296,7 +308,9 @@ def test_given_vectors_stand_in_for_the_text():
     events, items = two_interests(60)
     rng = np.random.default_rng(0)
     vectors = {colour: rng.normal(size=6) for colour in COLOURS}
-    column = pa.array([vectors[item.partition("-")[0]].tolist() for item in items["item"].to_pylist()], pa.list_(pa.float32(), 6))
+    column = pa.array(
+        [vectors[item.partition("-")[0]].tolist() for item in items["item"].to_pylist()], pa.list_(pa.float32(), 6)
+    )
     shop = Shop.from_tables(events, items.append_column("vector_text", column))
     model = models.create("coaction-graph", TRAINED | {"text": "vector_text"}).fit(shop)
     new = pa.table({"item": ["n"], "vector_text": pa.array([vectors["red"].tolist()], pa.list_(pa.float32(), 6))})

@@ -431,7 +431,7 @@ def test_a_few_wrong_letters_are_refused_or_harmless() -> None:
         (r"^max_feature_idx=\d+$", "max_feature_idx=9999"),
         (r"^leaf_value=(-?[\d.e-]+)", lambda m: "leaf_value=" + "nan".ljust(len(m[1]), "n")),
         (r"^leaf_value=(-?[\d.e-]+)", lambda m: "leaf_value=" + "inf".ljust(len(m[1]))),
-        (r"^threshold=(-?[\d.e-]+)", lambda m: "threshold=" + "inf".ljust(len(m[1]))),
+        (r"^threshold=(-?[\d.e-]+)", lambda m: "threshold=" + "nan".ljust(len(m[1]), "n")),
         (r"^num_leaves=\d", "num_leaves=9"),
         (r"^num_cat=0$", "num_cat=1"),
         (r"^left_child=(-?\d+)", lambda m: "left_child=" + "0".ljust(len(m[1]))),

@@ -29,7 +29,7 @@ def histories(*people: list[int]) -> Histories:
 def test_a_past_ends_in_the_last_column_and_item_0_is_no_padding():
     whole = histories([0, 1, 2, 0], [5, 0])
     cuts = all_cuts(whole, 2, whole.new_to_person())
-    assert [(whole.items[target], past) for target, past in zip(cuts.target, past_of(whole, cuts).items.tolist())] == [
+    assert [(whole.items[target], past) for target, past in zip(cuts.target, past_of(whole, cuts).items.tolist(), strict=True)] == [
         (1, [-1, 0]), (2, [0, 1]), (0, [-1, 5]),
     ]  # fmt: skip
 
@@ -61,7 +61,7 @@ def test_the_softmax_over_all_items_is_cross_entropy():
     targets, logits = np.array([1, 3, 3]), torch.randn(3, 5)
     drawn = Proposal(counts, 0, 0.0).draw(targets, NO_OWN, [0])
     expected = torch.nn.functional.cross_entropy(logits, torch.tensor(targets), reduction="none")
-    torch.testing.assert_close(softmax_loss(logits, drawn, 1.0), expected)
+    torch.testing.assert_close(softmax_loss(logits, logits[range(3), targets], drawn, 1.0), expected)
 
 
 def test_the_chance_to_be_drawn_is_what_is_counted():
@@ -104,12 +104,26 @@ def test_full_correction_undoes_a_skewed_draw():
         for trial in range(n):
             logits = (person @ table.T * 0.3).requires_grad_()
             drawn = proposal.draw(targets, NO_OWN, [trial])
-            softmax_loss(logits[:, torch.from_numpy(drawn.items)], drawn, strength).sum().backward()
+            softmax_loss(logits[:, torch.from_numpy(drawn.items)], logits[:, 0], drawn, strength).sum().backward()
             total += logits.grad[0]
         gradients[shared, strength] = total / n
     right = torch.nn.functional.cosine_similarity(gradients[100, 1.0][1:], gradients[0, 0.0][1:], dim=0)
     wrong = torch.nn.functional.cosine_similarity(gradients[100, 0.0][1:], gradients[0, 0.0][1:], dim=0)
     assert right > 0.97 > wrong
+
+
+def test_without_the_batch_only_what_is_drawn_counts():
+    counts, targets = np.ones(50, int), np.array([3, 7])
+    drawn = Proposal(counts, 4, 0.0, in_batch=False).draw(targets, (np.array([0]), np.array([3])), [1])
+    assert len(drawn.items) <= 4
+    assert drawn.column is None
+    table = torch.randn(2, 50)
+    logits = table[:, torch.from_numpy(drawn.items)]
+    losses = softmax_loss(logits, table[range(2), targets], drawn, 0.0)
+    for row in range(2):
+        others = logits[row][torch.from_numpy(drawn.items != 3)] if row == 0 else logits[row]
+        expected = torch.logsumexp(torch.cat([table[row, targets[row]][None], others]), 0) - table[row, targets[row]]
+        torch.testing.assert_close(losses[row], expected)
 
 
 def test_a_negative_for_each_target_is_not_the_persons_own():
@@ -153,12 +167,16 @@ def test_the_lean_layer_is_the_dense_one_of_the_formulas():
     layer = EdgeAttention(dim, heads, n_codes, 0.0, feed_forward=False).eval()
     actions, known = torch.randn(batch, length, dim), torch.ones(batch, length, dtype=torch.bool)
     known[0, :2] = False
-    codes = torch.stack([torch.randint(0, 4, (batch, length, length)), torch.randint(4, 7, (batch, length, length))], -1)
+    codes = torch.stack(
+        [torch.randint(0, 4, (batch, length, length)), torch.randint(4, 7, (batch, length, length))], -1
+    )
     rho = layer.tables[codes].sum(3)  # (B, T, T, d)
     query, key, message = layer.query_key_message(actions).chunk(3, dim=-1)
     keys = key[:, None] + layer.edge_key(rho)
     messages = message[:, None] + layer.edge_message(rho)
-    logits = (query[:, :, None] * keys).unflatten(-1, (heads, -1)).sum(-1) * (dim / heads) ** -0.5 + layer.edge_bias(rho)
+    logits = (query[:, :, None] * keys).unflatten(-1, (heads, -1)).sum(-1) * (dim / heads) ** -0.5 + layer.edge_bias(
+        rho
+    )
     weights = torch.softmax(logits.masked_fill(~known[:, None, :, None], -1e9), dim=2)
     mixed = (weights[..., None] * messages.unflatten(-1, (heads, -1))).sum(2).flatten(2)
     expected = layer.norm(actions + layer.out(mixed))

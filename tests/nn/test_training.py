@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import signal
@@ -104,7 +105,7 @@ def test_the_rate_warms_up_and_decays(monkeypatch):
     np.testing.assert_allclose(seen[:9], 0.05 * np.arange(1, 10) / 10, rtol=1e-6)
     assert max(seen) == pytest.approx(0.05, rel=0.01)
     assert seen[-1] < 0.001
-    assert all(a >= b for a, b in zip(seen[10:], seen[11:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(seen[10:]))
 
 
 def test_clipping_bounds_the_step_of_a_huge_gradient():

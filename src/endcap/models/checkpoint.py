@@ -70,7 +70,9 @@ class Checkpoint:
         """Keep the state after `step` steps, if the last time is `SAVE_EVERY_S` ago or it must be `now`."""
         if self.folder is None or not (now or self.due()):
             return
-        with new_artefact(self.folder, {"kind": "checkpoint", "key": self.key, "config": self.config, "step": step}) as building:
+        with new_artefact(
+            self.folder, {"kind": "checkpoint", "key": self.key, "config": self.config, "step": step}
+        ) as building:
             for name, array in arrays.items():
                 save_array(building / f"{name}.npy", array)
         self.saved_at = time.monotonic()

@@ -16,8 +16,8 @@ with k* the interest nearest to the target. Item vectors are computed once and s
 
 The paper's components, inputs and losses are known, its equations were not to be read. So every formula here is a
 reconstruction (marked [R]), chosen as follows:
-    e            [R] TF-IDF sum of hashed n-gram rows (or a given vector), category levels, brand and price bucket, their
-                 sum and an MLP of them; an id row as an option for closed catalogues, left out at random in training
+    e            [R] TF-IDF sum of hashed n-gram rows (or a given vector), category levels, brand and price bucket,
+                 their sum and an MLP of them; an id row as an option for closed catalogues, at random in training
     neighbours   [R] at most 10 an item and relation, by cosine of damped counts; the thresholds are not published
     z            [R] sum of e and one attended message a relation; a gate is an option
     edges        families I (one-hot), G (numbers), H (ordered) and the pair of behaviours are the paper's; the
@@ -63,8 +63,8 @@ BATCHES_BETWEEN_COUNTS = 50  # of codes, for the training log
 
 
 class CoActionGraphConfig(HistoryConfig, frozen=True, kw_only=True):
-    """Settings of CoActionGraphRec; the ablations are `relations`, `edges`, `explicit`, `interests`, `dual_loss`, `logq`,
-    `shuffle_neighbours` and `temperature`.
+    """Settings of CoActionGraphRec; the ablations are `relations`, `edges`, `explicit`, `interests`, `dual_loss`,
+    `logq`, `shuffle_neighbours` and `temperature`.
     """
 
     text: Annotated[
@@ -73,7 +73,8 @@ class CoActionGraphConfig(HistoryConfig, frozen=True, kw_only=True):
     text_buckets: Annotated[int, Meta(ge=256, description="hash buckets of the n-grams")] = 1 << 17
     text_features: Annotated[int, Meta(ge=1, description="n-grams of a title, at most")] = 64
     id_embedding: Annotated[
-        str, Meta(pattern="^(auto|yes|no)$", description="add a row of the item's own; auto: yes, the catalogue is known")
+        str,
+        Meta(pattern="^(auto|yes|no)$", description="add a row of the item's own; auto: yes, the catalogue is known"),
     ] = "auto"
     id_dropout: Annotated[float, Meta(ge=0, lt=1, description="how often an item's own row is left out")] = 0.3
     relations: Annotated[
@@ -84,8 +85,12 @@ class CoActionGraphConfig(HistoryConfig, frozen=True, kw_only=True):
     neighbour_days: Annotated[int, Meta(ge=1, description="days that they lie apart, at most")] = 30
     neighbour_people: Annotated[int, Meta(ge=1, description="who co-acted, at least (1 for items with few)")] = 2
     neighbour_dropout: Annotated[float, Meta(ge=0, lt=1, description="neighbours left out in training")] = 0.2
-    gate: Annotated[bool, Meta(description="weigh each relation's message by a learnt gate; false: a plain sum")] = False
-    shuffle_neighbours: Annotated[bool, Meta(description="ablation: neighbours of other items, drawn by chance")] = False
+    gate: Annotated[bool, Meta(description="weigh each relation's message by a learnt gate; false: a plain sum")] = (
+        False
+    )
+    shuffle_neighbours: Annotated[bool, Meta(description="ablation: neighbours of other items, drawn by chance")] = (
+        False
+    )
     nodes: Annotated[str, Meta(pattern="^[ez]$", description="what an action of the user's graph is: z or e")] = "z"
     explicit: Annotated[bool, Meta(description="the explicit interaction layer; false: actions go on as they are")] = (
         True
@@ -135,7 +140,7 @@ class CoActionGraph(HistoryModel):
         )  # fmt: skip
         if not (self._reader.sizes.parts or self._reader.sizes.id):
             raise InputError(
-                f"{self.system}: nothing tells the items apart: this shop's have neither titles, categories, brands nor "
+                f"{self.system}: nothing tells the items apart: the shop has neither titles, categories, brands nor "
                 "prices; set id_embedding=yes"
             )
         self._features = self._reader.read(shop.catalogue, own_ids=True)
@@ -145,7 +150,9 @@ class CoActionGraph(HistoryModel):
             self._neighbours_of(training.where(training.kinds == kind), shop.n_items, threads) for kind in relations
         ]
         self._near = np.stack([near for near, _ in found]) if found else np.empty((0, shop.n_items, 0), np.int32)
-        self._strength = np.stack([share for _, share in found]) if found else np.empty((0, shop.n_items, 0), np.float32)
+        self._strength = (
+            np.stack([share for _, share in found]) if found else np.empty((0, shop.n_items, 0), np.float32)
+        )
         if config.shuffle_neighbours:
             order = np.random.default_rng(0).permutation(shop.n_items)
             self._near, self._strength = self._near[:, order], self._strength[:, order]
@@ -190,7 +197,13 @@ class CoActionGraph(HistoryModel):
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         attributes = {f"pair-{name}": codes for name, codes in self._attributes.items()}
-        return {**super()._arrays(), **attributes, **self._reader.arrays(), "near": self._near, "strength": self._strength}
+        return {
+            **super()._arrays(),
+            **attributes,
+            **self._reader.arrays(),
+            "near": self._near,
+            "strength": self._strength,
+        }
 
     def _learned(self) -> dict[str, Any]:
         return {**super()._learned(), "features": self._reader.learned()}
@@ -221,7 +234,9 @@ class CoActionTowers(TwoTowers):
         )
         self.pairs = Pairs(model._attributes, config.edges, len(model._trained().interactions), config.longest)
         self.interaction = nn.ModuleList(
-            EdgeAttention(config.dim, config.heads, self.pairs.n_codes, config.dropout, feed_forward=config.feed_forward)
+            EdgeAttention(
+                config.dim, config.heads, self.pairs.n_codes, config.dropout, feed_forward=config.feed_forward
+            )
             for _ in range(config.layers if config.explicit else 0)
         )
         self.dropout = nn.Dropout(config.dropout)
@@ -346,7 +361,9 @@ def _pair_attributes(catalogue: pa.Table, counts: NDArray[np.int64]) -> dict[str
             texts = catalogue[name].cast(pa.string()).combine_chunks()
             found[name] = _codes(texts)
             if name == "category":
-                found["category.top"] = _codes(pa.array([t and t.partition("/")[0] for t in texts.to_pylist()], pa.string()))
+                found["category.top"] = _codes(
+                    pa.array([t and t.partition("/")[0] for t in texts.to_pylist()], pa.string())
+                )
     if "price" in catalogue.column_names and catalogue["price"].null_count < len(catalogue):
         prices = np.asarray(catalogue["price"].cast(pa.float32()).to_numpy(zero_copy_only=False), np.float32)
         found["price"] = np.where(prices >= 0, prices, np.nan).astype(np.float32)

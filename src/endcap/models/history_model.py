@@ -39,7 +39,9 @@ from endcap.shop import Shop
 from endcap.shop.shop import duration
 
 WEIGHTS = "weights.safetensors"
-ASKED_TOGETHER = 64  # people whose vectors are computed in one pass; always so many, so that answers do not depend on it
+ASKED_TOGETHER = (
+    64  # people whose vectors are computed in one pass; always so many, so that answers do not depend on it
+)
 ENCODED_TOGETHER = 8192
 LAST_ITEM = "last-item"
 SPACE = "items"
@@ -60,7 +62,7 @@ class HistoryConfig(TrainingSettings, frozen=True, kw_only=True):
     )
     target_weights: Annotated[
         dict[str, float], Meta(description="weight of the loss by interaction, as {click=1, purchase=5}; else 1; 0: no")
-    ] = {}
+    ] = msgspec.field(default_factory=dict)
     loss: Annotated[
         str,
         Meta(
@@ -71,13 +73,17 @@ class HistoryConfig(TrainingSettings, frozen=True, kw_only=True):
     negatives: Annotated[
         int, Meta(ge=0, description="items drawn for a batch, which share it with its targets; 0: all items")
     ] = 2048
+    in_batch: Annotated[
+        bool, Meta(description="the batch's targets are negatives, too; false: those that are drawn alone")
+    ] = True
     negatives_exponent: Annotated[float, Meta(ge=0, le=2, description="drawn by count ** this; 0: evenly")] = 0.0
     logq: Annotated[float, Meta(ge=0, le=1, description="how far the draw's chances are corrected; 0: not")] = 1.0
     temperature: Annotated[
         float, Meta(ge=0, description="vectors of length 1 and a learnt temperature from this; 0: plain products")
     ] = 0.0
     validation: Annotated[
-        str, Meta(description="last-item of each person; or the log's last part, as 7d or 0.1, which is then not learnt")
+        str,
+        Meta(description="last-item of each person; or the log's last part, as 7d or 0.1, which is then not learnt"),
     ] = LAST_ITEM
     validation_metric: Annotated[
         str, Meta(pattern=r"^(ndcg|recall)@[1-9]\d*$", description="of the full ranking, unseen items only")
@@ -86,7 +92,7 @@ class HistoryConfig(TrainingSettings, frozen=True, kw_only=True):
 
 
 class Interests(NamedTuple):
-    """What a user tower says of B people: vectors (B, K, d), the weight of each action (B, K, T), and actions (B, T, d).
+    """What a user tower says of B people: vectors (B, K, d), weights of the actions (B, K, T), and actions (B, T, d).
 
     A person's score for an item is the largest vectors[k] . item; weights[k, t] * actions[t] . item is what action t
     adds to it (for interests that are not weighted sums: roughly).
@@ -444,9 +450,12 @@ class Lesson:
             self.cuts = all_cuts(histories, self.config.longest, target)
         if len(self.cuts) == 0:
             log.warning("%s: nobody has one action after another: vectors stay as they began", model.system)
-        foreseen = histories.items[target & (np.arange(len(target)) > np.repeat(histories.offsets[:-1], histories.lengths))]
+        foreseen = histories.items[
+            target & (np.arange(len(target)) > np.repeat(histories.offsets[:-1], histories.lengths))
+        ]
+        counts = np.bincount(foreseen, minlength=len(model._has_vector))
         self.proposal = Proposal(
-            np.bincount(foreseen, minlength=len(model._has_vector)), self.config.negatives, self.config.negatives_exponent
+            counts, self.config.negatives, self.config.negatives_exponent, in_batch=self.config.in_batch
         )
         keys = np.unique(self.person * len(model._has_vector) + histories.items)
         self.own_items = keys % len(model._has_vector)
@@ -476,7 +485,8 @@ class Lesson:
             others = self.proposal.draw_each(targets, own, seed)
         numbers = np.unique(np.concatenate([past.items[past.items >= 0], targets, others]))
         towers = self.model._towers
-        vectors, second = (None if part is None else self.model.finished(part) for part in towers.items(numbers))
+        vectors, second = towers.items(numbers)
+        vectors, second = self.model.finished(vectors), None if second is None else self.model.finished(second)
         device = vectors.device
 
         def rows_of(items: NDArray[np.int64]) -> Tensor:
@@ -507,13 +517,14 @@ class Lesson:
         self, people: Tensor, vectors: Tensor, targets: Tensor, others: Tensor, drawn: CandidateList | None
     ) -> Tensor:
         """people (B, d), vectors (n, d), targets (B,) and others: rows of vectors -> (B,)."""
+        own = (people * vectors[targets]).sum(1)
         if drawn is not None:
-            return softmax_loss(people @ vectors[others].T, drawn, self.config.logq)
+            return softmax_loss(people @ vectors[others].T, own, drawn, self.config.logq)
         one_each = pairwise_loss if self.config.loss == "pairwise" else binary_loss
-        return one_each((people * vectors[targets]).sum(1), (people * vectors[others]).sum(1))
+        return one_each(own, (people * vectors[others]).sum(1))
 
     def _scale(self, towers: nn.Module) -> Tensor | float:
-        return towers.log_scale.exp() if self.config.temperature else 1.0  # type: ignore[operator,union-attr]
+        return towers.log_scale.exp() if self.config.temperature else 1.0
 
     def _foreseen(self, cuts: Cuts, past: Past) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows of the histories that a batch foresees; by position also the flat places of `past` they come after."""
@@ -565,7 +576,7 @@ def _windows(histories: Histories, longest: int, is_target: NDArray[np.bool_]) -
 
 
 def _merged(items: Items, scores: Scores, people: int) -> tuple[Items, Scores]:
-    """Lists (people * K, m) of several interests -> (people, K * m): each item once, with its best score, best first."""
+    """Lists (people * K, m) of several interests -> (people, K * m): each item once, its best score, best first."""
     items, scores = items.reshape(people, -1), scores.reshape(people, -1)
     order = np.lexsort((-scores, items), axis=-1)
     ordered = np.take_along_axis(items, order, 1)

@@ -171,8 +171,7 @@ def _prices(table: pa.Table) -> NDArray[np.float64]:
 
 
 def _width(column: pa.ChunkedArray) -> int:
-    first = next((value for value in column.to_pylist() if value is not None), [])
-    return len(first)
+    return next((len(value) for value in column.to_pylist() if value is not None), 0)
 
 
 def _vectors(table: pa.Table, name: str, width: int) -> NDArray[np.float32]:

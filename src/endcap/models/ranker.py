@@ -63,6 +63,7 @@ FRACTIONS = {
     *("leaf_value", "leaf_weight", "split_gain", "threshold", "internal_value", "internal_weight", "shrinkage")
 }
 NUMBER, WHOLE = re.compile(r"-?\d{1,400}(\.\d{1,400})?(e[-+]?\d{1,4})?"), re.compile(r"-?\d{1,10}")
+THRESHOLD = re.compile(rf"{NUMBER.pattern}|inf")  # inf: what is known goes one way, NaN the other
 LARGEST = 2**31 - 1
 AT_ONCE = 256  # requests whose features are computed at once
 
@@ -575,7 +576,13 @@ def _some(past: Histories, which: NDArray[np.integer]) -> Histories:
 
 def _check_groups(groups: Groups, what: str) -> None:
     rows, labels, sizes = np.shape(groups.rows), np.asarray(groups.labels), np.asarray(groups.sizes)
-    fits = len(rows) == 2 and labels.shape == rows[:1] and rows[1] == len(groups.names) and sizes.ndim == 1
+    fits = (
+        np.asarray(groups.rows).dtype.kind in "fiu"
+        and len(rows) == 2
+        and labels.shape == rows[:1]
+        and rows[1] == len(groups.names)
+        and sizes.ndim == 1
+    )
     if not fits or labels.dtype.kind not in "iu" or sizes.dtype.kind not in "iu" or (sizes < 0).any():
         raise InputError(f"{what}: rows (r, f), f names, r whole labels and the sizes of groups are needed")
     if sizes.sum() != rows[0]:
@@ -642,11 +649,13 @@ def _check_tree(tree: Mapping[str, str], number: int, n_features: int) -> None:
 def _numbers(tree: Mapping[str, str], name: str, n: int | None) -> NDArray[np.float64]:
     """The numbers of a line, n of them (None: any), written as LightGBM writes numbers."""
     words = tree[name].split(" ") if tree[name] else []
-    kind = NUMBER if name in FRACTIONS else WHOLE
+    kind = THRESHOLD if name == "threshold" else NUMBER if name in FRACTIONS else WHOLE
     if (n is not None and len(words) != n) or not all(kind.fullmatch(word) for word in words):
         raise ValueError(f"tree {tree['Tree']}: {name} is not {n} numbers")
     numbers = np.array(words, np.float64)
-    if not np.isfinite(numbers).all() or (kind is WHOLE and (np.abs(numbers) > LARGEST).any()):
+    if (name != "threshold" and not np.isfinite(numbers).all()) or (
+        kind is WHOLE and (np.abs(numbers) > LARGEST).any()
+    ):
         raise ValueError(f"tree {tree['Tree']}: {name} holds a number that cannot be")
     return numbers
 

@@ -265,15 +265,16 @@ def features(
     Raises:
         InputError: for arrays that do not fit each other.
     """
-    candidates = np.ascontiguousarray(candidates, np.int32)
-    n = len(past.offsets) - 1
-    if candidates.ndim != 2 or len(candidates) != n:
+    candidates, n = np.asarray(candidates), len(past.offsets) - 1
+    if candidates.ndim != 2 or len(candidates) != n or candidates.dtype.kind not in "iu":
         raise InputError(f"candidates: an array ({n}, c) of items is needed for {n} histories, not {candidates.shape}")
     for name, given in scores.items():
-        if np.shape(given) != candidates.shape:
-            raise InputError(f"scores of {name}: shape {np.shape(given)}, the candidates have {candidates.shape}")
+        if np.shape(given) != candidates.shape or np.asarray(given).dtype.kind not in "iuf":
+            raise InputError(f"scores of {name}: numbers are needed in the shape of the candidates, {candidates.shape}")
+    if not isinstance(history, int) or history < 1:
+        raise InputError(f"history: a whole number of actions is needed, not {history!r}")
     known = (candidates >= 0) & (candidates < facts.n_items)
-    items = np.where(known, candidates, -1)
+    items = np.where(known, candidates, -1).astype(np.int32)
     names = feature_names(facts, list(scores))
     out = np.empty((*candidates.shape, len(names)), np.float32)
     latest, kinds, days = _latest(facts, past, history)

@@ -27,7 +27,7 @@ class PickByCode(torch.autograd.Function):
         return pick(values, codes)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return collect(gradient, ctx.saved_tensors[0], ctx.n_codes), None
 
 
@@ -41,7 +41,7 @@ class CollectByCode(torch.autograd.Function):
         return collect(weights, codes, n_codes)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         return pick(gradient, ctx.saved_tensors[0]), None, None
 
 

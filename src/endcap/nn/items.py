@@ -71,8 +71,8 @@ class ItemSizes:
 class ItemEmbedding(nn.Module):
     """e = sum of parts + MLP([parts]) + id, of text, category, brand, price and a given vector (2.1 of the notes).
 
-    The text's part is the sum of its n-grams' rows by TF-IDF, of length 1. As the MLP begins at 0, two texts begin about
-    as near to each other as TF-IDF finds them, which new items profit from.
+    The text's part is the sum of its n-grams' rows by TF-IDF, of length 1. As the MLP begins at 0, two texts begin
+    about as near to each other as TF-IDF finds them, which new items profit from.
 
     The id's row is left out at random in training, so that items without one are not strange to what follows. With no
     part but the id, e is the id's row.
@@ -151,9 +151,7 @@ class CoActionAggregation(nn.Module):
 
     def __init__(self, dim: int, relations: int, *, gated: bool, dropout: float) -> None:
         super().__init__()
-        self.query, self.key, self.value = (
-            nn.Parameter(torch.eye(dim).repeat(relations, 1, 1)) for _ in range(3)
-        )
+        self.query, self.key, self.value = (nn.Parameter(torch.eye(dim).repeat(relations, 1, 1)) for _ in range(3))
         self.beta = nn.Parameter(torch.ones(relations))
         self.gate = nn.Parameter(torch.zeros(relations, 2 * dim + 1)) if gated else None
         self.dropout = dropout

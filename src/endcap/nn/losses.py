@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-
 TRIES = 20  # draws for a negative that is not the person's own; who owns nearly everything keeps the last
 
 
@@ -18,13 +17,14 @@ class CandidateList(NamedTuple):
     """What a batch's targets are told apart from.
 
     Attributes:
-        items: (C,) int64 ascending, each once, all targets of the batch among them;
-        column: (B,) where each target stands; log_q: (C,) float32, log of the chance to be in such a list;
+        items: (C,) int64 ascending, each once;
+        column: (B,) where each target stands among them; None: targets are none of them, but a column before theirs;
+        log_q: (C,) float32, log of the chance to be in such a list;
         hidden: flat places b * C + c of what must not count as a negative: other items of the same person.
     """
 
     items: NDArray[np.int64]
-    column: NDArray[np.int64]
+    column: NDArray[np.int64] | None
     log_q: NDArray[np.float32]
     hidden: NDArray[np.int64]
 
@@ -34,11 +34,11 @@ class Proposal:
 
     Args:
         counts: (n,) how often each item is a target; shared: draws besides the batch's targets, 0: all items;
-        exponent: the draws are by counts ** exponent, 0 draws evenly.
+        exponent: the draws are by counts ** exponent, 0 draws evenly; in_batch: false leaves the targets out.
     """
 
-    def __init__(self, counts: NDArray[np.integer], shared: int, exponent: float) -> None:
-        self.n_items, self.shared = len(counts), shared
+    def __init__(self, counts: NDArray[np.integer], shared: int, exponent: float, *, in_batch: bool = True) -> None:
+        self.n_items, self.shared, self.in_batch = len(counts), shared, in_batch
         self.target_share = counts / max(1, counts.sum())
         weights = np.maximum(counts, 0).astype(np.float64) ** exponent if exponent else np.ones(len(counts))
         self.draw_share = weights / weights.sum()
@@ -57,14 +57,17 @@ class Proposal:
         else:
             points = np.random.default_rng(seed).random(self.shared)
             drawn = np.minimum(np.searchsorted(self._cumulated, points), self.n_items - 1)
-            items = np.unique(np.concatenate([targets, drawn]))
-            misses = len(targets) * np.log1p(-np.minimum(self.target_share[items], 0.999999))
+            items = np.unique(np.concatenate([targets, drawn]) if self.in_batch else drawn)
+            tries = len(targets) if self.in_batch else 0
+            misses = tries * np.log1p(-np.minimum(self.target_share[items], 0.999999))
             misses += self.shared * np.log1p(-np.minimum(self.draw_share[items], 0.999999))
             log_q = np.log(np.maximum(-np.expm1(misses), 1e-12)).astype(np.float32)
-        column = np.searchsorted(items, targets)
+        column = np.searchsorted(items, targets) if self.in_batch or self.shared == 0 else None
         rows, owned = own
         place = np.minimum(np.searchsorted(items, owned), len(items) - 1)
-        among = (items[place] == owned) & (owned != targets[rows])
+        among = items[place] == owned
+        if column is not None:
+            among &= owned != targets[rows]
         return CandidateList(items, column, log_q, rows[among] * len(items) + place[among])
 
     def draw_each(self, targets: NDArray[np.int64], own: tuple[NDArray, NDArray], seed: list[int]) -> NDArray[np.int64]:
@@ -82,11 +85,11 @@ class Proposal:
         return drawn
 
 
-def softmax_loss(logits: Tensor, drawn: CandidateList, strength: float) -> Tensor:
+def softmax_loss(logits: Tensor, target: Tensor, drawn: CandidateList, strength: float) -> Tensor:
     """Sampled softmax: -log softmax over {target} and negatives of logit - strength * log Q.
 
     Args:
-        logits: (B, C), scores of all candidates, already divided by the temperature.
+        logits: (B, C), scores of all candidates, already divided by the temperature; target: (B,), of the targets.
         strength: 0 leaves the draw uncorrected (popular items are held down), 1 corrects it fully.
 
     Returns:
@@ -97,6 +100,9 @@ def softmax_loss(logits: Tensor, drawn: CandidateList, strength: float) -> Tenso
         logits = logits - strength * torch.from_numpy(drawn.log_q).to(device)
     hidden = torch.from_numpy(drawn.hidden).to(device)
     logits = logits.reshape(-1).index_fill(0, hidden, float("-inf")).view_as(logits)
+    if drawn.column is None:
+        logits = torch.cat([target[:, None], logits], dim=1)
+        return functional.cross_entropy(logits, torch.zeros_like(target, dtype=torch.long), reduction="none")
     return functional.cross_entropy(logits, torch.from_numpy(drawn.column).to(device), reduction="none")
 
 

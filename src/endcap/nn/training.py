@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal, Protocol, TypeVar
 
@@ -25,7 +25,7 @@ from endcap.errors import EndcapError, InputError
 from endcap.progress import progress
 
 log = logging.getLogger("endcap.nn")
-Batch = TypeVar("Batch")
+Batch = TypeVar("Batch", bound=Sized)
 
 
 class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""The one normaliser, tokenizer and hasher: texts as sets of hashed n-grams, the same on every machine and every day."""
+"""The one normaliser, tokenizer and hasher: texts as sets of hashed n-grams, the same on every machine."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ def n_grams(text: str) -> Iterator[str]:
     """Words, pairs of neighbouring words, and the 3- to 5-grams of signs of each word, `<` and `>` at its ends."""
     found = words(text)
     yield from found
-    yield from (f"{left} {right}" for left, right in zip(found, found[1:], strict=False))
+    yield from (f"{left} {right}" for left, right in pairwise(found))
     for word in found:
         bounded = f"<{word}>"
         for length in (3, 4, 5):
