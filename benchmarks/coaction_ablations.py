@@ -3,9 +3,9 @@
     python benchmarks/coaction_ablations.py --data DIR [--only LOGS] [--json FILE] [--quick] [--work DIR]
 
 Next new item of each person of the test part (retailrocket-dense: last 14 days; jd-sessions: last tenth; UCI Online
-Retail: last 14 days; a simulated shop with planted substitutes and complements: last 7 days), full ranking,
-recall@20 and ndcg@20, and the paired difference from the full model with its 95 % interval over people. All variants have the same
-size, epochs at most, and early stop by validation inside the training part.
+Retail: last 14 days; a simulated shop with planted substitutes and complements: last 7 days), full ranking, recall@20
+and ndcg@20, and the paired difference from the full model with its 95 % interval over people. All variants have the
+same size, epochs at most, and early stop by validation inside the training part.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
 
+import msgspec
 import numpy as np
 import torch
 from msgspec import Meta
