@@ -24,7 +24,7 @@ ROWS = {
     "sasrec": ("sasrec", BY_POSITION),
     "comirec": ("comirec", BY_CUT | {"epochs": 20}),
     "coaction-graph": ("coaction-graph", OURS),
-    "coaction-graph, no co-action": ("coaction-graph", OURS | {"relations": "none"}),
+    "coaction-graph without co-action": ("coaction-graph", OURS | {"relations": "none"}),
 }
 METRICS = ("hit_rate@5/given99", "ndcg@5/given99", "hit_rate@10", "ndcg@10")
 PUBLISHED = {

@@ -17,16 +17,18 @@ from _report import report
 from _tables import chosen, table_arguments, table_rows, trained
 from endcap import evaluate
 
-BY_POSITION = {"longest": 50, "batch_size": 256, "validation_people": 1_000_000, "epochs": 40}
+BY_POSITION = {
+    "longest": 50, "batch_size": 256, "validation_people": 1_000_000, "epochs": 40, "learning_rate": 0.002,
+}  # fmt: skip
 BY_CUT = {"longest": 50, "batch_size": 1024, "validation_people": 1_000_000, "learning_rate": 0.002}
-OURS = BY_CUT | {"epochs": 12, "edges": ["popularity", "position"]}
+OURS = BY_CUT | {"epochs": 9, "weight_decay": 0.1, "edges": ["popularity", "position"]}
 ROWS = {
     "popularity": ("popularity", {}),
     "item-knn": ("item-knn", {}),
     "sasrec": ("sasrec", BY_POSITION),
-    "comirec": ("comirec", BY_CUT | {"epochs": 20}),
+    "comirec": ("comirec", BY_CUT | {"epochs": 12}),
     "coaction-graph": ("coaction-graph", OURS),
-    "coaction-graph, no co-action": ("coaction-graph", OURS | {"relations": "none"}),
+    "coaction-graph without co-action": ("coaction-graph", OURS | {"relations": "none"}),
 }
 METRICS = ("hit_rate@10", "ndcg@10", "hit_rate@20", "ndcg@20")
 PUBLISHED = {

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from endcap.kernels.coaction import coaction_neighbours
+from endcap.kernels.coaction import coaction_neighbours, first_links
 
 DAY = 86_400_000_000
 
@@ -74,3 +74,10 @@ def test_no_actions_give_no_neighbours():
     found, strength = coaction_neighbours(*packed([]), 3, k=4, window=5, reach=DAY)
     assert (found == -1).all()
     assert (strength == 0).all()
+
+
+def test_first_links_keep_their_order_and_come_once():
+    item, other = np.array([2, 0, 2, 2, 2, 1]), np.array([1, 2, 1, 0, 3, 1])
+    found, strength = first_links(item.astype(np.int32), other.astype(np.int32), 4, 2)
+    assert found.tolist() == [[2, -1], [-1, -1], [1, 0], [-1, -1]]
+    assert strength.tolist() == [[1, 0], [0, 0], [1, 1], [0, 0]]

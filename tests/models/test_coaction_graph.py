@@ -321,6 +321,40 @@ def test_given_vectors_stand_in_for_the_text():
         models.create("coaction-graph", {"text": "vector_image"}).fit(shop)
 
 
+def test_any_function_of_texts_can_stand_in_for_the_n_grams(tmp_path, caplog):
+    shop = Shop.from_tables(*two_interests(60))
+
+    def colours(texts: list[str]) -> np.ndarray:
+        return np.array([[text.count(colour) for colour in COLOURS] for text in texts], float)
+
+    model = models.create("coaction-graph", TRAINED | {"id_embedding": "no", "relations": "none"})
+    model.with_encoder(colours).fit(shop)
+    queries = model.queries(Request(k=5, history=history(shop, "red-tent-0", "red-stove-1", "red-boot-2")))
+    red, green = model.encode_items(pa.table({"item": ["n", "m"], "title": ["a red one", "a green one"]}))
+    assert (queries @ red).max() > (queries @ green).max()
+    model.save(tmp_path / "m")
+    again = models.open(tmp_path / "m")
+    assert (again.encode_items(pa.table({"item": ["n"], "title": ["a red one"]})) == 0).all()
+    assert "encoder" in caplog.text
+    found = again.with_encoder(colours).encode_items(pa.table({"title": ["a red one"]}))[0]
+    np.testing.assert_allclose(found, red, rtol=1e-5)
+    with pytest.raises(InputError, match="not one row each"):
+        quick("coaction-graph").with_encoder(lambda texts: np.zeros(3)).fit(shop)
+
+
+def test_relations_from_outside_are_one_more_neighbourhood():
+    """Nothing but links says which items belong together: z brings linked ones nearer."""
+    shop = board()
+    links = pa.table(
+        {"item": ["i0", "i0", "nobody"], "other": ["i2", "i2", "i1"], "relation": ["also", "also", "also"]}
+    )
+    model = quick("coaction-graph", relations="none", epochs=1).with_relations(links, shop.items).fit(shop)
+    number = shop.items.number
+    assert model._near.shape == (1, shop.n_items, 10)
+    assert model._near[0, number("i0")].tolist() == [number("i2")] + [-1] * 9
+    assert (model._near[0, number("i1")] == -1).all()
+
+
 def test_a_weight_of_an_interaction_that_does_not_exist_is_refused():
     with pytest.raises(InputError, match="klick"):
         quick("coaction-graph", target_weights={"klick": 2.0}).fit(board())

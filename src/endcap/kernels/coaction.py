@@ -60,6 +60,24 @@ def coaction_neighbours(
     return found, strength
 
 
+def first_links(
+    item: NDArray[np.int32], other: NDArray[np.int32], n_items: int, k: int
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """The first k partners of each item in a list of links (item, other), as `coaction_neighbours` gives them.
+
+    All links are equally strong: 1, and 0 where it is padded.
+    """
+    pairs = np.column_stack([item, other])[item != other]
+    _, first = np.unique(pairs, axis=0, return_index=True)
+    pairs = pairs[np.sort(first)]
+    pairs = pairs[np.argsort(pairs[:, 0], kind="stable")]
+    place = np.arange(len(pairs)) - np.searchsorted(pairs[:, 0], pairs[:, 0])
+    pairs, place = pairs[place < k], place[place < k]
+    found = np.full((n_items, k), -1, np.int32)
+    found[pairs[:, 0], place] = pairs[:, 1]
+    return found, (found >= 0).astype(np.float32)
+
+
 @numba.njit(nogil=True, cache=True)
 def _neighbours(  # type: ignore[no-untyped-def]
     items, offsets, times, person, damp, by_item, starts, people, window, reach, min_people,

@@ -30,8 +30,9 @@ tables, whose data is private: benchmarks/ measures on public sets.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import pyarrow as pa
@@ -41,7 +42,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from endcap.errors import InputError
-from endcap.kernels.coaction import coaction_neighbours
+from endcap.kernels.coaction import coaction_neighbours, first_links
 from endcap.models.history_model import HistoryConfig, HistoryModel, Interests, TwoTowers, Vectors, check_heads
 from endcap.models.item_features import FeatureReader
 from endcap.models.search_space import OneOf, Range, SearchSpace
@@ -49,8 +50,10 @@ from endcap.nn.attention import EdgeAttention
 from endcap.nn.histories import Histories, Past
 from endcap.nn.interests import MeanInterest, RoutedInterests, SelfAttentiveInterests, routing_penalty
 from endcap.nn.items import CoActionAggregation, ItemEmbedding, ItemFeatures
-from endcap.shop import Shop
+from endcap.shop import Shop, Vocabulary
 
+TextEncoder = Callable[[list[str]], NDArray[Any]]
+log = logging.getLogger("endcap.models")
 Edge = Literal["category", "brand", "seller", "price", "popularity", "time", "position", "behaviour"]
 SAME_OR_NOT: tuple[Edge, ...] = ("category", "brand", "seller")  # family I
 GAPS = torch.tensor([-1.5, -0.7, -0.3, -0.1, 0.1, 0.3, 0.7, 1.5])  # family G: cuts of ln((1 + v_j) / (1 + v_i))
@@ -59,6 +62,7 @@ TIMES = torch.tensor([1, 10, 60, 360, 1440, 3 * 1440, 7 * 1440, 30 * 1440], dtyp
 PLACES = torch.tensor([0, 1, 2, 4, 8, 16], dtype=torch.int64)  # position gaps 0, 1, 2, 3-4, 5-8, 9-16, more
 CATEGORY_LEVELS = 3
 DAY = 86_400_000_000
+ENCODED = "vector_encoder"  # the column that an encoder's vectors are kept in
 BATCHES_BETWEEN_COUNTS = 50  # of codes, for the training log
 
 
@@ -126,6 +130,34 @@ class CoActionGraph(HistoryModel):
         "logq": OneOf(0.0, 0.5, 1.0),
     }
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._given_relations: list[tuple[str, NDArray[np.int32], NDArray[np.int32]]] = []
+        self._encoder: TextEncoder | None = None
+
+    def with_relations(self, table: pa.Table, items: Vocabulary) -> Self:
+        """Relations between items from outside, each one more that z adds: rows of item, other and relation, as ids.
+
+        What a shop's editors or another site say. Of an item's partners the first `neighbours` rows count, all alike.
+        Call it before `fit`; links may know the future, which an evaluation should say.
+        """
+        item, other = (items.encode(table[name].to_pylist()) for name in ("item", "other"))
+        names = np.array(table["relation"].to_pylist(), object)
+        self._given_relations = [
+            (str(name), item[rows], other[rows])
+            for name in sorted(set(names.tolist()))
+            if (rows := np.flatnonzero((names == name) & (item >= 0) & (other >= 0))).size
+        ]
+        return self
+
+    def with_encoder(self, encoder: TextEncoder) -> Self:
+        """Titles by any function, list of texts -> (n, m) array, instead of n-grams; call it before `fit`.
+
+        A folder holds no code: after `models.open` give the same function again, or new items have no vector.
+        """
+        self._encoder = encoder
+        return self
+
     @property
     def nodes_are_second(self) -> bool:
         return self.config.nodes == "e" and self.config.relations != "none"
@@ -134,8 +166,9 @@ class CoActionGraph(HistoryModel):
 
     def _prepare(self, shop: Shop, training: Histories, threads: int) -> None:
         config = self.config
+        catalogue, text = self._encoded(shop.catalogue)
         self._reader = FeatureReader.of(
-            shop.catalogue, text=config.text, buckets=config.text_buckets, at_most=config.text_features,
+            catalogue, text=text, buckets=config.text_buckets, at_most=config.text_features,
             levels=CATEGORY_LEVELS, ids=config.id_embedding != "no", where=self.system,
         )  # fmt: skip
         if not (self._reader.sizes.parts or self._reader.sizes.id):
@@ -143,12 +176,13 @@ class CoActionGraph(HistoryModel):
                 f"{self.system}: nothing tells the items apart: the shop has neither titles, categories, brands nor "
                 "prices; set id_embedding=yes"
             )
-        self._features = self._reader.read(shop.catalogue, own_ids=True)
+        self._features = self._reader.read(catalogue, own_ids=True)
         self._attributes = _pair_attributes(shop.catalogue, self._counts)
         relations = self._relations(training)
         found = [
             self._neighbours_of(training.where(training.kinds == kind), shop.n_items, threads) for kind in relations
         ]
+        found += [first_links(item, other, shop.n_items, config.neighbours) for _, item, other in self._given_relations]
         self._near = np.stack([near for near, _ in found]) if found else np.empty((0, shop.n_items, 0), np.int32)
         self._strength = (
             np.stack([share for _, share in found]) if found else np.empty((0, shop.n_items, 0), np.float32)
@@ -156,6 +190,20 @@ class CoActionGraph(HistoryModel):
         if config.shuffle_neighbours:
             order = np.random.default_rng(0).permutation(shop.n_items)
             self._near, self._strength = self._near[:, order], self._strength[:, order]
+
+    def _encoded(self, table: pa.Table) -> tuple[pa.Table, str]:
+        """A catalogue with the vectors of its titles where an encoder was given, and where its text is to be found."""
+        if self._encoder is None:
+            return table, self.config.text
+        titles = table["title"].to_pylist() if "title" in table.column_names else [None] * table.num_rows
+        vectors = np.asarray(self._encoder([title or "" for title in titles]), np.float32)
+        if vectors.ndim != 2 or len(vectors) != len(titles):
+            raise InputError(
+                f"{self.system}: the encoder gave {vectors.shape} for {len(titles)} texts, not one row each"
+            )
+        return table.append_column(
+            ENCODED, pa.FixedSizeListArray.from_arrays(vectors.ravel(), vectors.shape[1])
+        ), ENCODED
 
     def _relations(self, training: Histories) -> list[int]:
         """Kinds of action: the weakest that occurs (clicks) and the strongest (purchases); one where they are one."""
@@ -184,7 +232,10 @@ class CoActionGraph(HistoryModel):
 
     def encode_items(self, table: pa.Table) -> Vectors:
         """Vectors (n, d) of items by what is written about them; they have no neighbours yet, so z = e."""
-        features = self._reader.read(table, own_ids=False)
+        if self._reader.text == ENCODED and self._encoder is None:
+            log.warning("%s: trained with an encoder, which is not given: new items have no vector", self.system)
+            return np.zeros((table.num_rows, self.config.dim), np.float32)
+        features = self._reader.read(self._encoded(table)[0], own_ids=False)
         if len(features) == 0 or self._towers.embedding.sizes.parts == 0:
             return np.zeros((len(features), self.config.dim), np.float32)
         with torch.inference_mode():
