@@ -11,13 +11,17 @@ DATA ?= $(ENDCAP_DATA)
 	$(INSTALL) -e .
 	@touch $@
 
+.venv/deep: .venv/core
+	$(INSTALL) -e '.[deep]'
+	@touch $@
+
 .venv/dev: .venv/core
 	$(INSTALL) -e '.[deep,dev]'
 	@touch $@
 
 # A shop from log to live answers. On your own files: make demo EVENTS=log.parquet ITEMS=items.parquet COLUMNS=... INTERACTIONS=...
 # DEMO_EXIT=1 stops after the three example requests.
-demo: .venv/core
+demo: .venv/deep
 	$(BIN)/endcap demo $(if $(EVENTS),--events '$(EVENTS)') $(if $(ITEMS),--items '$(ITEMS)') \
 	  $(if $(COLUMNS),--columns '$(COLUMNS)') $(if $(INTERACTIONS),--interactions '$(INTERACTIONS)') \
 	  $(if $(filter 1,$(DEMO_EXIT)),--exit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,11 @@ from endcap.cli import app
 
 EVENTS = 60_000
 MODELS = "item-interaction,co-occurrence,popularity"
+DEEP = ("coaction-graph", "--set", "epochs=4", "--set", "longest=20", "--set", "batch_size=512")
+SURFACES = """[surface.home]
+sources = [{ model = "coaction-graph" }, { model = "item-interaction" }]
+rules = { not_bought = true }
+"""
 
 
 @app.command()
@@ -28,7 +34,7 @@ def demo(
 ) -> None:
     """From a log to live answers in a few minutes: simulate, ingest, describe, evaluate, train, publish, serve.
 
-    Prints each command before it runs it. Without --events it makes a sample shop.
+    Where torch is installed, the home surface is served by coaction-graph, which trains for a few epochs only. Prints each command before it runs it. Without --events it makes a sample shop.
 
     Example: endcap demo --events log.parquet --columns visitorid=user,itemid=item --interactions view=click
     """
@@ -43,8 +49,14 @@ def demo(
     _run("describe", shop, "--plot", folder / "shop.png")
     _run("evaluate", "--shop", shop, "--models", MODELS, "--test", test, "--json", folder / "report.json")
     _run("train", "item-interaction", "--shop", shop, "--out", model)
-    _run("publish", model, "--shop", shop, "--to", releases)
-    _serve(shop, releases, folder / "state.db", port, leave)
+    models, surfaces = [model], []
+    if find_spec("torch"):
+        models.append(folder / "models" / "coaction-graph")
+        _run("train", *DEEP, "--shop", shop, "--out", models[-1])
+        (folder / "surfaces.toml").write_text(SURFACES)
+        surfaces = ["--surfaces", folder / "surfaces.toml"]
+    _run("publish", *models, "--shop", shop, "--to", releases)
+    _serve(shop, releases, folder / "state.db", surfaces, port, leave)
 
 
 def _empty(folder: Path) -> None:
@@ -82,7 +94,7 @@ def _run(*words: object) -> None:
         raise typer.Exit(done.returncode)
 
 
-def _serve(shop: Path, releases: Path, state: Path, port: int, leave: bool) -> None:
+def _serve(shop: Path, releases: Path, state: Path, surfaces: list[object], port: int, leave: bool) -> None:
     """Start the server, ask it three things, then wait for Ctrl-C."""
     import contextlib
     import subprocess
@@ -91,7 +103,7 @@ def _serve(shop: Path, releases: Path, state: Path, port: int, leave: bool) -> N
 
     port = port if _is_free(port) else 0
     port = port or _free_port()
-    words = ("serve", releases, "--state", state, "--port", port, "--stale-after", "5000w")
+    words = ("serve", releases, *surfaces, "--state", state, "--port", port, "--stale-after", "5000w")
     _say(*words)
     server = subprocess.Popen(_command(*words), stdout=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
