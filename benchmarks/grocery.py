@@ -16,7 +16,9 @@ from endcap import evaluate
 
 BY_POSITION = {"longest": 20, "batch_size": 256, "validation_people": 1_000_000, "epochs": 40}
 BY_CUT = {"longest": 20, "batch_size": 1024, "validation_people": 1_000_000, "learning_rate": 0.002}
-OURS = BY_CUT | {"epochs": 12}
+OURS = BY_CUT | {
+    "dim": 128, "dropout": 0.4, "neighbours": 20, "neighbour_dropout": 0.4, "weight_decay": 0.1, "epochs": 10,
+}  # fmt: skip
 ROWS = {
     "popularity": ("popularity", {}),
     "item-knn": ("item-knn", {}),

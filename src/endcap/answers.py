@@ -48,6 +48,7 @@ class Request:
         k: how many items are wanted.
         item, seen_as, want: "because you `seen_as` this `item`, you may `want` that"; codes of interactions.
         history: the asker's past; basket: items in the cart now.
+        searches: what the asker looked for: texts and times (microseconds since 1970, UTC).
         allowed: (n_items,) bool, the only items that may be answered; None allows all. Rules and filters arrive here,
             so that k answers come back where k exist.
     """
@@ -59,6 +60,7 @@ class Request:
     want: int | None = None
     history: History = field(default_factory=History)
     basket: Items = field(default_factory=lambda: NOTHING)
+    searches: tuple[tuple[str, int], ...] = ()
     domain: str | None = None
     allowed: NDArray[np.bool_] | None = None
 

@@ -392,3 +392,151 @@ def test_items_that_nothing_tells_apart_are_refused():
     with pytest.raises(InputError, match="set id_embedding=yes"):
         quick("coaction-graph", id_embedding="no").fit(board())
     assert len(models.create("coaction-graph", TRAINED | {"id_embedding": "no", "epochs": 1}).fit(camp())._table) == 54
+
+
+# -- searches ----------------------------------------------------------------------------------------------------------
+
+
+def searching(n_users: int = 150, seed: int = 0) -> tuple[pa.Table, pa.Table]:
+    """What a person looks at next is of the colour just searched for; what was looked at before says nothing of it."""
+    rng = np.random.default_rng(seed)
+    _, items = two_interests(1)
+    ids = items["item"].to_pylist()
+    rows, time = [], 1_600_000_000
+    for user in range(n_users):
+        for _ in range(8):
+            colour = int(rng.integers(3))
+            for item, interaction, query in (
+                (None, "search", f"{COLOURS[colour].upper()}  things"),
+                (ids[colour * 18 + int(rng.integers(18))], "click", None),
+            ):
+                rows.append((f"u{user}", item, interaction, time := time + 60, query))
+    names = ("user", "item", "interaction", "time", "query")
+    return pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))), items
+
+
+SEARCHING = TRAINED | {"relations": "none", "id_embedding": "no", "interests": 1}
+
+
+@cache
+def looked_for() -> tuple[Shop, CoActionGraph]:
+    shop = Shop.from_tables(*searching())
+    return shop, models.create("coaction-graph", SEARCHING).fit(shop)
+
+
+def test_what_was_searched_for_is_found():
+    """By somebody of whom nothing else is known, and against what was looked at before the search."""
+    shop, model = looked_for()
+    for colour in COLOURS:
+        answer = model.candidates(Request(k=8, searches=((f"{colour} things", 60_000_000),)))
+        assert colours_of(shop, answer.items).count(colour) >= 7
+        assert model.explain(Request(k=8, searches=((colour, 1),)), int(answer.items[0])) == []
+    past = history(shop, "blue-tent-0", "green-stove-1")
+    later, earlier = (
+        colours_of(shop, model.candidates(Request(k=8, history=past, searches=(("red things", time),))).items)
+        for time in (120_000_000, -60_000_000)
+    )
+    assert later.count("red") >= 5
+    assert later.count("red") > earlier.count("red")
+
+
+def test_a_search_is_no_item():
+    """It is neither answered, nor counted, nor anybody's neighbour, nor named as a reason."""
+    shop, model = looked_for()
+    past = history(shop, "blue-tent-0", "blue-stove-1")
+    request = Request(k=shop.n_items, history=past, searches=(("red things", 120_000_000),))
+    answer = model.candidates(request)
+    assert sorted(answer.items.tolist()) == list(range(shop.n_items))
+    assert model._counts.sum() <= len(shop.positives)
+    for item in answer.items[:5].tolist():
+        (reason,) = model.explain(request, item)
+        assert set(reason.items) <= set(past.items.tolist())
+    assert set(reason.items)
+
+
+def test_the_order_in_which_searches_are_told_is_nothing():
+    shop, model = looked_for()
+    past = history(shop, "blue-tent-0", "green-stove-1", "red-mug-0")
+    searches = (("red things", 30_000_000), ("green", 90_000_000), ("a blue mug", 200_000_000))
+    one, other = (model.queries(Request(k=5, history=past, searches=told)) for told in (searches, searches[::-1]))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_searches_that_say_nothing_change_nothing():
+    shop, model = looked_for()
+    past = history(shop, "blue-tent-0", "blue-stove-1")
+    plain = model.queries(Request(k=5, history=past))
+    for text in ("", "   ", "?!", "щщщщ", "\x00", "\ud800"):
+        told = model.queries(Request(k=5, history=past, searches=((text, 120_000_000),)))
+        np.testing.assert_array_equal(told, plain, err_msg=repr(text))
+        assert len(model.candidates(Request(k=5, searches=((text, 0),)))) == 0
+    asked_about = Request(k=5, item=int(past.items[0]))
+    found = model.queries(Request(k=5, item=int(past.items[0]), searches=(("red", 0),)))
+    np.testing.assert_array_equal(found, model.queries(asked_about))
+
+
+def test_searches_of_any_length_and_number():
+    shop, model = looked_for()
+    endless = Request(k=5, searches=(("red things " * 100_000, 0),))
+    assert colours_of(shop, model.candidates(endless).items).count("red") >= 4
+    assert len(max(model._vector_of_text, key=len)) <= 2_000
+    many = tuple((f"red things {n}", n) for n in range(5_000))
+    np.testing.assert_array_equal(
+        model.queries(Request(k=5, searches=many)), model.queries(Request(k=5, searches=many[-model.config.longest :]))
+    )
+
+
+def test_few_of_the_texts_are_kept(monkeypatch):
+    monkeypatch.setattr("endcap.models.coaction_graph.TEXTS_KEPT", 2)
+    _, model = looked_for()
+    before = model.queries(Request(k=5, searches=(("red mug", 0),)))
+    for text in ("red", "blue", "green"):
+        model.queries(Request(k=5, searches=((text, 0),)))
+    assert len(model._vector_of_text) <= 2
+    np.testing.assert_array_equal(model.queries(Request(k=5, searches=(("red mug", 0),))), before)
+
+
+@pytest.mark.parametrize("nodes", ["z", "e"])
+def test_searches_stay_with_a_stored_model(tmp_path, nodes):
+    shop = Shop.from_tables(*searching(20))
+    model = models.create("coaction-graph", TRAINED | {"epochs": 1, "nodes": nodes}).fit(shop)
+    model.save(tmp_path / "m")
+    request = Request(k=5, history=history(shop, "blue-tent-0"), searches=(("red things", 1), ("green", 2)))
+    np.testing.assert_array_equal(models.open(tmp_path / "m").queries(request), model.queries(request))
+    assert not np.array_equal(model.queries(request), model.queries(Request(k=5, history=request.history)))
+
+
+@pytest.mark.parametrize("without", ["searches=false", "text=none", "no titles", "other words"])
+def test_a_log_with_searches_that_are_not_read_is_a_log_without(without):
+    """To the bit: the same weights, the same answers; and a search told later is passed over."""
+    events, items = searching(20)
+    if without == "no titles":
+        items = items.select(["item"])
+    if without == "other words":
+        events = events.set_column(
+            4, "query", pa.array(["щщщ" if text else None for text in events["query"].to_pylist()])
+        )
+    changed = {"searches=false": {"searches": False}, "text=none": {"text": "none"}}.get(without, {})
+    plain = events.filter(pa.array([item is not None for item in events["item"].to_pylist()])).drop_columns(["query"])
+    settings = TRAINED | {"epochs": 1} | changed
+    shop = Shop.from_tables(events, items)
+    one = models.create("coaction-graph", settings).fit(shop)
+    other = models.create("coaction-graph", settings).fit(Shop.from_tables(plain, items))
+    np.testing.assert_array_equal(one._table, other._table)
+    past = history(shop, "blue-tent-0", "green-stove-1")
+    told = one.queries(Request(k=5, history=past, searches=(("red things", 120_000_000),)))
+    np.testing.assert_array_equal(told, other.queries(Request(k=5, history=past)))
+
+
+def test_an_encoder_reads_searches_too(tmp_path):
+    def colours(texts: list[str]) -> np.ndarray:
+        return np.array([[text.count(colour) for colour in COLOURS] for text in texts], float)
+
+    shop = Shop.from_tables(*searching(60))
+    model = models.create("coaction-graph", SEARCHING).with_encoder(colours).fit(shop)
+    red = Request(k=8, searches=(("Red things", 0),))
+    assert colours_of(shop, model.candidates(red).items).count("red") >= 7
+    model.save(tmp_path / "m")
+    again = models.open(tmp_path / "m")
+    assert len(again.candidates(red)) == 0
+    np.testing.assert_array_equal(again.with_encoder(colours).candidates(red).items, model.candidates(red).items)

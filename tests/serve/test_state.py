@@ -84,6 +84,19 @@ def test_recent_is_bounded_to_the_latest(state: LiveState) -> None:
     assert len(state.recent("u")) == 200
 
 
+def test_recent_searches_come_back_with_their_times(state: LiveState) -> None:
+    asked = [
+        event_row(Event(user=user, interaction="search", query=f"tent {n}", time=NOW + n), NOW)
+        for user, n in (("u", 2), ("u", 1), ("v", 4), ("u", 3))
+    ]
+    state.record([row("u", "i0"), *asked]).result()
+    assert state.searches("u") == (("tent 1", NOW + 1), ("tent 2", NOW + 2), ("tent 3", NOW + 3))
+    assert state.searches("u", 1) == (("tent 3", NOW + 3),)
+    assert state.searches("nobody") == ()
+    state.forget("u", 0)
+    assert state.searches("u") == ()
+
+
 def test_an_event_id_counts_once(state: LiveState) -> None:
     assert state.record([row("u", "a", event_id="e1"), row("u", "b", event_id="e1")]).result() == 1
     assert state.record([row("u", "c", event_id="e1"), row("u", "d", event_id="e2")]).result() == 1

@@ -34,7 +34,8 @@ def demo(
 ) -> None:
     """From a log to live answers in a few minutes: simulate, ingest, describe, evaluate, train, publish, serve.
 
-    Where torch is installed, the home surface is served by coaction-graph, which trains for a few epochs only. Prints each command before it runs it. Without --events it makes a sample shop.
+    Where torch is installed, the home surface is served by coaction-graph, which trains for a few epochs only. Prints
+    each command before it runs it. Without --events it makes a sample shop.
 
     Example: endcap demo --events log.parquet --columns visitorid=user,itemid=item --interactions view=click
     """

@@ -24,6 +24,7 @@ reconstruction (marked [R]), chosen as follows:
                  features, their buckets and the form of the attention are [R]
     interests    [R] self-attentive as in ComiRec, or dynamic routing (ComiRec-DR, MIND); the paper has several
     losses       [R] mixed as written above; user vectors come from z in both, k* as well
+Beyond the paper, searches stand among a person's actions as nodes that have a text and nothing else (`searches`).
 The paper trains on clicks; `target_weights` opens what it leaves as future work. No figure here reproduces eBay's
 tables, whose data is private: benchmarks/ measures on public sets.
 """
@@ -41,16 +42,27 @@ from msgspec import Meta
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from endcap.answers import Request
 from endcap.errors import InputError
 from endcap.kernels.coaction import coaction_neighbours, first_links
-from endcap.models.history_model import HistoryConfig, HistoryModel, Interests, TwoTowers, Vectors, check_heads
+from endcap.models.history_model import (
+    ENCODED_TOGETHER,
+    HistoryConfig,
+    HistoryModel,
+    Interests,
+    TwoTowers,
+    Vectors,
+    check_heads,
+)
 from endcap.models.item_features import FeatureReader
 from endcap.models.search_space import OneOf, Range, SearchSpace
 from endcap.nn.attention import EdgeAttention
 from endcap.nn.histories import Histories, Past
 from endcap.nn.interests import MeanInterest, RoutedInterests, SelfAttentiveInterests, routing_penalty
 from endcap.nn.items import CoActionAggregation, ItemEmbedding, ItemFeatures
-from endcap.shop import Shop, Vocabulary
+from endcap.shop import Events, Shop, Vocabulary
+from endcap.shop.interactions import SEARCH
+from endcap.shop.text import words
 
 TextEncoder = Callable[[list[str]], NDArray[Any]]
 log = logging.getLogger("endcap.models")
@@ -64,6 +76,7 @@ CATEGORY_LEVELS = 3
 DAY = 86_400_000_000
 ENCODED = "vector_encoder"  # the column that an encoder's vectors are kept in
 BATCHES_BETWEEN_COUNTS = 50  # of codes, for the training log
+TEXTS_KEPT = 4096  # searches whose vectors are kept between requests
 
 
 class CoActionGraphConfig(HistoryConfig, frozen=True, kw_only=True):
@@ -95,6 +108,7 @@ class CoActionGraphConfig(HistoryConfig, frozen=True, kw_only=True):
     shuffle_neighbours: Annotated[bool, Meta(description="ablation: neighbours of other items, drawn by chance")] = (
         False
     )
+    searches: Annotated[bool, Meta(description="searches stand among the actions as nodes of text")] = True
     nodes: Annotated[str, Meta(pattern="^[ez]$", description="what an action of the user's graph is: z or e")] = "z"
     explicit: Annotated[bool, Meta(description="the explicit interaction layer; false: actions go on as they are")] = (
         True
@@ -134,6 +148,9 @@ class CoActionGraph(HistoryModel):
         super().__init__(**settings)
         self._given_relations: list[tuple[str, NDArray[np.int32], NDArray[np.int32]]] = []
         self._encoder: TextEncoder | None = None
+        self._searched: ItemFeatures | None = None  # in training: the distinct texts that people searched for
+        self._reads_searches = False  # whether there were any to learn from
+        self._vector_of_text: dict[str, Tensor | None] = {}
 
     def with_relations(self, table: pa.Table, items: Vocabulary) -> Self:
         """Relations between items from outside, each one more that z adds: rows of item, other and relation, as ids.
@@ -155,7 +172,7 @@ class CoActionGraph(HistoryModel):
 
         A folder holds no code: after `models.open` give the same function again, or new items have no vector.
         """
-        self._encoder = encoder
+        self._encoder, self._vector_of_text, self._asker = encoder, {}, None
         return self
 
     @property
@@ -164,7 +181,31 @@ class CoActionGraph(HistoryModel):
 
     # -- 2.1, 2.2: what is known of items, and their neighbours ----------------------------------------------------
 
-    def _prepare(self, shop: Shop, training: Histories, threads: int) -> None:
+    def _events(self, shop: Shop) -> Events:
+        """Actions, and searches among them: numbered after the items, with a code after those of the interactions."""
+        self._read_catalogue(shop)
+        self._searched, self._reads_searches, self._vector_of_text = None, False, {}
+        events, actions = shop.events, shop.positives
+        if not self.config.searches or "query" not in events.columns.column_names:
+            return actions
+        rows = np.flatnonzero(events.interaction == SEARCH)
+        texts = [_normalised(text) for text in events.columns["query"].take(pa.array(rows)).to_pylist()]
+        place = {text: number for number, text in enumerate(sorted({text for text in texts if text}))}
+        if not place:
+            return actions
+        features = self._read_texts(list(place))
+        number = np.array([place.get(text, -1) for text in texts], np.int32)
+        telling = (number >= 0) & features.described[number]
+        if not telling.any():
+            return actions
+        self._searched, self._reads_searches = features, True
+        rows, number = rows[telling], number[telling]
+        item, kind = events.item.copy(), events.interaction.copy()
+        stays = (kind < len(shop.interactions)) & (item >= 0)
+        item[rows], kind[rows], stays[rows] = shop.n_items + number, len(shop.interactions), True
+        return Events(events.user, item, kind, events.time, events.session).where(stays)
+
+    def _read_catalogue(self, shop: Shop) -> None:
         config = self.config
         catalogue, text = self._encoded(shop.catalogue)
         self._reader = FeatureReader.of(
@@ -177,6 +218,14 @@ class CoActionGraph(HistoryModel):
                 "prices; set id_embedding=yes"
             )
         self._features = self._reader.read(catalogue, own_ids=True)
+
+    def _read_texts(self, texts: list[str]) -> ItemFeatures:
+        """Features of what has a text and nothing else; not even the id row of new items, which it would train."""
+        table, _ = self._encoded(pa.table({"title": pa.array(texts, pa.string())}))
+        return self._reader.read(table, own_ids=False)
+
+    def _prepare(self, shop: Shop, training: Histories, threads: int) -> None:
+        config = self.config
         self._attributes = _pair_attributes(shop.catalogue, self._counts)
         relations = self._relations(training)
         found = [
@@ -244,6 +293,47 @@ class CoActionGraph(HistoryModel):
     def _watch(self) -> dict[str, float]:
         return {**super()._watch(), **self._towers.codes_seen()}
 
+    # -- searches --------------------------------------------------------------------------------------------------
+
+    def _further(self) -> Tensor | None:
+        if self._searched is None:
+            return None
+        blocks = np.split(numbers := np.arange(len(self._searched)), numbers[ENCODED_TOGETHER::ENCODED_TOGETHER])
+        with torch.no_grad():
+            return torch.cat([self.finished(self._towers.embedding(self._searched, block)) for block in blocks]).cpu()
+
+    def _past(self, request: Request) -> tuple[Past, Tensor | None]:
+        """Actions, and the asker's searches among them by time; those that say nothing are left out."""
+        past, _ = super()._past(request)
+        if not self._reads_searches or request.item is not None:
+            return past, None
+        latest = sorted(request.searches, key=lambda search: search[1])[-self.config.longest :]
+        known = [(vector, time) for text, time in latest if (vector := self._searched_for(text)) is not None]
+        if not known:
+            return past, None
+        vectors, when = zip(*known, strict=True)
+        items = np.append(past.items, len(self._has_vector) + np.arange(len(known)))
+        kinds = np.append(past.kinds, np.full(len(known), len(self._trained().interactions)))
+        times = np.append(past.times, np.array(when, np.int64))
+        order = np.argsort(times, kind="stable")
+        return Past(items[order][None], kinds[order][None], times[order][None]), torch.stack(vectors)
+
+    def _searched_for(self, text: str) -> Tensor | None:
+        """The node (d,) of a search; None where the model knows nothing of its text."""
+        text, kept = _normalised(text), self._vector_of_text
+        if text not in kept:
+            if len(kept) >= TEXTS_KEPT:
+                kept = self._vector_of_text = {}
+            kept[text] = self._encoded_text(text)
+        return kept[text]
+
+    def _encoded_text(self, text: str) -> Tensor | None:
+        features = self._read_texts([text]) if text else None
+        if features is None or not features.described[0]:
+            return None
+        with torch.no_grad():
+            return self.finished(self._towers.embedding(features, np.zeros(1, np.int64)))[0]
+
     # -- storing ---------------------------------------------------------------------------------------------------
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
@@ -257,7 +347,7 @@ class CoActionGraph(HistoryModel):
         }
 
     def _learned(self) -> dict[str, Any]:
-        return {**super()._learned(), "features": self._reader.learned()}
+        return {**super()._learned(), "features": self._reader.learned(), "reads_searches": self._reads_searches}
 
     def _restore(self, arrays: Mapping[str, NDArray[Any]], learned: Mapping[str, Any]) -> None:
         super()._restore(arrays, learned)
@@ -267,6 +357,7 @@ class CoActionGraph(HistoryModel):
         self._near, self._strength = arrays["near"], arrays["strength"]
         self._reader = FeatureReader.restored(learned["features"], arrays)
         self._features = ItemFeatures(len(self._has_vector))
+        self._reads_searches = learned.get("reads_searches", False)  # folders of before there were any lack it
 
 
 class CoActionTowers(TwoTowers):
@@ -276,6 +367,7 @@ class CoActionTowers(TwoTowers):
         super().__init__()
         self.config = config = model.config
         self.features, self.near, self.strength = model._features, model._near, model._strength
+        self.searched = model._searched
         self.embedding = ItemEmbedding(config.dim, model._reader.sizes, config.id_dropout)
         relations = len(self.near)
         self.aggregation = (
@@ -283,7 +375,8 @@ class CoActionTowers(TwoTowers):
             if relations
             else None
         )
-        self.pairs = Pairs(model._attributes, config.edges, len(model._trained().interactions), config.longest)
+        n_kinds = len(model._trained().interactions) + model._reads_searches
+        self.pairs = Pairs(model._attributes, config.edges, n_kinds, config.longest)
         self.interaction = nn.ModuleList(
             EdgeAttention(
                 config.dim, config.heads, self.pairs.n_codes, config.dropout, feed_forward=config.feed_forward
@@ -295,7 +388,17 @@ class CoActionTowers(TwoTowers):
         self.log_scale = nn.Parameter(torch.tensor(-np.log(config.temperature or 1.0), dtype=torch.float32))
 
     def items(self, numbers: NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
-        """z (n, d) and e (n, d) of the items with these numbers."""
+        """z (n, d) and e (n, d) of the items with these numbers, ascending; searches, which come last, have no
+        neighbours: z = e.
+        """
+        cut = int(np.searchsorted(numbers, len(self.features)))
+        vectors, second = self._of_items(numbers[:cut])
+        if self.searched is None or cut == len(numbers):
+            return vectors, second
+        texts = self.embedding(self.searched, numbers[cut:] - len(self.features))
+        return torch.cat([vectors, texts]), None if second is None else torch.cat([second, texts])
+
+    def _of_items(self, numbers: NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
         if self.aggregation is None:
             return self.embedding(self.features, numbers), None  # z = e, and so are the losses
         near = self.near[:, numbers]
@@ -336,14 +439,19 @@ class Pairs:
     """Edge features as codes: rho_ij is the sum of one table row a feature (2.4).
 
     Args:
-        attributes: name -> (n_items,) codes (-1 missing) of family I, or values (NaN missing) of family G.
+        attributes: name -> (n_items,) codes (-1 missing) of family I, or values (NaN missing) of family G; of what is
+            no item, all are missing.
     """
 
     def __init__(
         self, attributes: Mapping[str, NDArray[Any]], wanted: Sequence[Edge], n_kinds: int, longest: int
     ) -> None:
         self.n_kinds = n_kinds
-        self.attributes = {name: torch.from_numpy(np.array(values)) for name, values in attributes.items()}
+        self.attributes = {
+            name: torch.from_numpy(np.append(values, np.array(missing, values.dtype)))
+            for name, values in attributes.items()
+            for missing in [-1 if values.dtype.kind == "i" else np.nan]
+        }
         sizes = {name: 3 if values.dtype.kind == "i" else len(GAPS) + 2 for name, values in attributes.items()}
         sizes |= {"time": 2 * len(TIMES) + 1, "position": 2 * len(PLACES) + 1, "behaviour": n_kinds**2}
         self.tables = {name: sizes[name] for name in sorted(sizes) if name.partition(".")[0] in wanted}
@@ -378,7 +486,8 @@ class Pairs:
         if name == "position":
             places = torch.arange(items.shape[1])
             return _signed((places[None, :] - places[:, None])[None], PLACES).expand(*items.shape, -1)
-        values = self.attributes[name][items.clamp_min(0)]
+        values = self.attributes[name]
+        values = values[items.clamp(0, len(values) - 1)]
         one, other = values[:, :, None], values[:, None, :]
         if not values.dtype.is_floating_point:
             return torch.where((one < 0) | (other < 0), 2, (one == other).long())
@@ -420,6 +529,11 @@ def _pair_attributes(catalogue: pa.Table, counts: NDArray[np.int64]) -> dict[str
         found["price"] = np.where(prices >= 0, prices, np.nan).astype(np.float32)
     found["popularity"] = counts.astype(np.float32)
     return found
+
+
+def _normalised(text: str | None) -> str:
+    """The words of a search, by which two are the same."""
+    return " ".join(words(text or ""))
 
 
 def _codes(texts: pa.Array) -> NDArray[np.int64]:

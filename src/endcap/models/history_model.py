@@ -36,7 +36,7 @@ from endcap.nn.histories import Cuts, Histories, Past, all_cuts, batches, past_o
 from endcap.nn.items import ranges
 from endcap.nn.losses import CandidateList, Proposal, binary_loss, pairwise_loss, softmax_loss
 from endcap.nn.training import TrainingSettings, device_of, train
-from endcap.shop import Shop
+from endcap.shop import Events, Shop
 from endcap.shop.shop import duration
 
 WEIGHTS = "weights.safetensors"
@@ -151,8 +151,16 @@ class HistoryModel(Model):
 
     # -- what a subclass gives ---------------------------------------------------------------------------------------
 
+    def _events(self, shop: Shop) -> Events:
+        """What stands in the histories; items from `n_items` on are read as part of a past, and never foreseen."""
+        return shop.positives
+
     def _prepare(self, shop: Shop, training: Histories, threads: int) -> None:
-        """Read what the towers need from the shop and the part to learn from."""
+        """Read what the towers need from the shop and the actions to learn from."""
+
+    def _further(self) -> Tensor | None:
+        """(m, d): in training, what the numbers from `n_items` on stand for."""
+        return None
 
     def _module_of(self, n_items: int) -> TwoTowers:
         """The untrained towers."""
@@ -168,13 +176,14 @@ class HistoryModel(Model):
     # -- fitting -----------------------------------------------------------------------------------------------------
 
     def _fit(self, shop: Shop, *, seed: int, threads: int, show: bool) -> None:
-        whole = histories_of(shop)
+        whole = histories_of(self._events(shop), shop.n_users)
         training, cases = self._hold_out(whole, shop, seed)
         device = device_of(self.config)
         torch.set_num_threads(max(1, threads))
-        self._counts = np.bincount(training.items, minlength=shop.n_items).astype(np.int64)
+        actions = training.where(training.items < shop.n_items)
+        self._counts = np.bincount(actions.items, minlength=shop.n_items).astype(np.int64)
         with threadpool_limits(threads, "blas"):
-            self._prepare(shop, training, threads)
+            self._prepare(shop, actions, threads)
             self._has_vector = self._with_vector(shop)
             torch.manual_seed(seed)
             self._towers = self._module_of(shop.n_items).to(device)
@@ -202,7 +211,7 @@ class HistoryModel(Model):
         """The part to learn from, and the validation cases: a past and the next item, new to the person if wanted."""
         rows, ends = np.arange(len(whole.items)), whole.offsets[1:]
         start = np.repeat(whole.offsets[:-1], whole.lengths)
-        wanted = rows > start
+        wanted = (rows > start) & (whole.items < shop.n_items)
         if self.config.targets == "new":
             wanted &= whole.new_to_person()
         cut: NDArray[np.int64] | None = None
@@ -264,12 +273,13 @@ class HistoryModel(Model):
     def _validate(self, cases: Cases) -> float:
         """The validation metric over the full ranking of items that the person has not acted on."""
         table, nodes = map(torch.from_numpy, self._item_tables())
+        further = self._further()
         metric, _, k = self.config.validation_metric.partition("@")
         gains = np.zeros(len(cases.target))
         seen = Cuts(cases.histories.offsets[:-1][_person_of(cases)], cases.cuts.target)
         for begin in range(0, len(gains), 256):
             block = np.arange(begin, min(begin + 256, len(gains)))
-            vectors = self._vectors_of(past_of(cases.histories, cases.cuts.take(block)), nodes).vectors
+            vectors = self._vectors_of(past_of(cases.histories, cases.cuts.take(block)), nodes, further).vectors
             scores = (vectors @ table.T).amax(1)
             scores[:, ~torch.from_numpy(self._has_vector)] = -torch.inf
             target = torch.from_numpy(cases.target[block].astype(np.int64))
@@ -277,17 +287,25 @@ class HistoryModel(Model):
             lengths = seen.target[block] - seen.begin[block]
             who = np.repeat(np.arange(len(block)), lengths)
             rows = np.concatenate([np.arange(a, b) for a, b in zip(seen.begin[block], seen.target[block], strict=True)])
-            scores[torch.from_numpy(who), torch.from_numpy(cases.histories.items[rows].astype(np.int64))] = -torch.inf
+            items = cases.histories.items[rows].astype(np.int64)
+            acted = items < len(table)
+            scores[torch.from_numpy(who[acted]), torch.from_numpy(items[acted])] = -torch.inf
             rank = (scores > own).sum(1).numpy()
             found = (rank < int(k)) & np.isfinite(own[:, 0].numpy())
             gains[block] = found / np.log2(rank + 2) if metric == "ndcg" else found
         return float(gains.mean())
 
-    def _vectors_of(self, past: Past, table: Tensor) -> Interests:
-        """Interests of people from a table of what actions are; made on the towers' device, given on the table's."""
+    def _vectors_of(self, past: Past, table: Tensor, further: Tensor | None = None) -> Interests:
+        """Interests of people from a table of what actions are; made on the towers' device, given on the table's.
+
+        `further` (m, d) goes on where the table (n_items, d) ends.
+        """
         device = next(self._towers.parameters()).device
         numbers = torch.from_numpy(past.items)
-        vectors = functional.embedding(numbers.clamp_min(0), table) * (numbers >= 0)[..., None]
+        vectors = functional.embedding(numbers.clamp(0, len(table) - 1), table) * (numbers >= 0)[..., None]
+        if further is not None:
+            rest = numbers - len(table)
+            vectors = torch.where((rest >= 0)[..., None], functional.embedding(rest.clamp_min(0), further), vectors)
         found = self._towers.users(vectors.to(device), past)
         return Interests(self.finished(found.vectors).to(table.device), found.weights, found.actions)
 
@@ -365,8 +383,10 @@ class HistoryModel(Model):
         scores = found.vectors[0] @ vector
         interest = int(scores.argmax())
         added = (found.weights[0, interest] * (found.actions[0] @ vector)).numpy()
-        order = [place for place in np.argsort(-added, kind="stable") if past.items[0, place] >= 0]
-        behind = tuple(dict.fromkeys(int(past.items[0, place]) for place in order))[:REASONS]
+        strongest = past.items[0, np.argsort(-added, kind="stable")].tolist()
+        behind = tuple(dict.fromkeys(item for item in strongest if 0 <= item < len(self._table)))[:REASONS]
+        if not behind:
+            return []
         return [Reason("interest", items=behind, value=float(scores[interest]), note=f"interest {interest + 1}")]
 
     def related_batch(
@@ -400,8 +420,8 @@ class HistoryModel(Model):
         inside = (items >= 0) & (items < len(self._has_vector))
         return inside & self._has_vector[np.where(inside, items, 0)]
 
-    def _past(self, request: Request) -> Past | None:
-        """The actions a request speaks of, as a batch of one; None where none of them is known."""
+    def _past(self, request: Request) -> tuple[Past, Tensor | None]:
+        """The known actions a request speaks of, as a batch of one, and (m, d) what numbers after the items' are."""
         origin = self._trained()
         if request.item is not None:
             kind = origin.source if request.seen_as is None else request.seen_as
@@ -412,17 +432,17 @@ class HistoryModel(Model):
             items = np.append(history.items, basket)
             kinds = np.append(history.interactions, np.full(len(basket), origin.intent))
             times = np.append(history.times, np.full(len(basket), now))
-        known = np.flatnonzero(self._answerable(items))[-self.config.longest :]
-        if len(known) == 0:
-            return None
-        return Past(*(np.asarray(part[known], np.int64)[None] for part in (items, kinds, times)))
+        known = self._answerable(items)
+        return Past(*(np.asarray(part[known], np.int64)[None] for part in (items, kinds, times))), None
 
     def _asker_of(self, request: Request) -> tuple[Past, Interests] | None:
         """The asker's past and interests; kept for the last request, whose search and reasons share one pass."""
         kept = self._asker
         if kept is None or kept[0] is not request:
-            past = self._past(request)
-            kept = self._asker = request, None if past is None else (past, self._interests(past))
+            whole, further = self._past(request)
+            past = Past(*(part[:, -self.config.longest :] for part in whole))
+            nobody = past.items.shape[1] == 0
+            kept = self._asker = request, None if nobody else (past, self._interests(past, further))
         return kept[1]
 
     @cached_property
@@ -430,9 +450,9 @@ class HistoryModel(Model):
         return _tensor(self._nodes)
 
     @torch.inference_mode()
-    def _interests(self, past: Past) -> Interests:
+    def _interests(self, past: Past, further: Tensor | None = None) -> Interests:
         """The user tower for a batch of pasts."""
-        return self._vectors_of(past, self._node_tensor)
+        return self._vectors_of(past, self._node_tensor, further)
 
 
 class Lesson:
@@ -443,7 +463,9 @@ class Lesson:
         self.person = histories.person
         target = histories.new_to_person() if self.config.targets == "new" else np.ones(len(histories.items), bool)
         self.weight = _weights(self.config.target_weights, model._trained(), histories.kinds)
-        target &= self.weight > 0
+        n_items = len(model._has_vector)
+        acted = histories.items < n_items
+        target &= (self.weight > 0) & acted
         self.is_target = target
         if model.by_position:
             self.cuts = _windows(histories, self.config.longest, target)
@@ -454,13 +476,13 @@ class Lesson:
         foreseen = histories.items[
             target & (np.arange(len(target)) > np.repeat(histories.offsets[:-1], histories.lengths))
         ]
-        counts = np.bincount(foreseen, minlength=len(model._has_vector))
+        counts = np.bincount(foreseen, minlength=n_items)
         self.proposal = Proposal(
             counts, self.config.negatives, self.config.negatives_exponent, in_batch=self.config.in_batch
         )
-        keys = np.unique(self.person * len(model._has_vector) + histories.items)
-        self.own_items = keys % len(model._has_vector)
-        self.own_offsets = np.searchsorted(keys // len(model._has_vector), np.arange(len(histories) + 1))
+        keys = np.unique(self.person[acted] * n_items + histories.items[acted])
+        self.own_items = keys % n_items
+        self.own_offsets = np.searchsorted(keys // n_items, np.arange(len(histories) + 1))
         self.known = model._known_items()
 
     def plan(self, epoch: int) -> list[NDArray[np.int64]]:
@@ -550,11 +572,10 @@ def check_heads(dim: int, heads: int) -> None:
         raise ValueError(f"dim={dim} is no multiple of heads={heads}")
 
 
-def histories_of(shop: Shop) -> Histories:
-    """The positive actions of a view's people, in order of time."""
-    past = shop.positives
+def histories_of(past: Events, n_users: int) -> Histories:
+    """The events of people, in order of time."""
     order = np.lexsort((past.time, past.user))
-    offsets = np.searchsorted(past.user[order], np.arange(shop.n_users + 1)).astype(np.int64)
+    offsets = np.searchsorted(past.user[order], np.arange(n_users + 1)).astype(np.int64)
     return Histories(offsets, past.item[order], past.interaction[order], past.time[order])
 
 
@@ -591,7 +612,7 @@ def _merged(items: Items, scores: Scores, people: int) -> tuple[Items, Scores]:
 
 def _weights(given: Mapping[str, float], origin: Origin, kinds: NDArray[np.int8]) -> NDArray[np.float32]:
     """The weight of each action as a target."""
-    by_kind = np.ones(len(origin.interactions), np.float32)
+    by_kind = np.ones(len(origin.interactions) + 1, np.float32)  # and what else stands in histories
     for name, weight in given.items():
         if not weight >= 0:
             raise InputError(f"target_weights.{name}={weight}: a weight of 0 or more is needed")

@@ -80,7 +80,7 @@ class FeatureReader:
             brand=len(self.brands) + 1 if self.brands else 0,
             price=len(self.prices) + 2 if len(self.prices) else 0,
             vectors=self.vector,
-            id=self.n_ids + 1 if self.n_ids else 0,
+            id=self.n_ids,
         )
 
     def read(self, table: pa.Table, *, own_ids: bool) -> ItemFeatures:
@@ -105,8 +105,8 @@ class FeatureReader:
             price = np.where(np.isfinite(values), np.searchsorted(self.prices, values) + 1, 0)
         if sizes.vectors:
             vectors = _vectors(table, self.text, self.vector)
-        if sizes.id:
-            ids = np.arange(1, n + 1) if own_ids else np.zeros(n, np.int64)
+        if sizes.id and own_ids:
+            ids = np.arange(n)
         return ItemFeatures(n, offsets, text, weight, category, brand, price, vectors, ids)
 
     def _text(self, texts: Sequence[str | None]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:

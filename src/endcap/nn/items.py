@@ -19,7 +19,7 @@ class ItemFeatures:
         text_offsets (n + 1,), text: rows of the text table of item i are text[text_offsets[i]:text_offsets[i + 1]];
         text_weight: float32, how much each of these rows counts;
         category (n, levels), brand (n,), price (n,): rows of their tables, 0 where unknown;
-        vectors (n, m) float32: given from outside, NaN rows where unknown; id (n,): rows of the id table, 0 for none.
+        vectors (n, m) float32: given from outside, NaN rows where unknown; id (n,): rows of the id table.
     """
 
     n: int

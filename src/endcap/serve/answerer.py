@@ -127,7 +127,7 @@ class Asking:
         question, notes = self.question, []
         if self.item == -1:
             notes.append(f"item {question.item!r} is unknown")
-        if question.user is not None and self.who.number is None and not len(self.who.history):
+        if question.user is not None and self.who.number is None and not (len(self.who.history) or self.who.searches):
             notes.append(f"user {question.user!r} is unknown")
         strangers = [item for item in question.basket if self.serving.catalogue.number(item) < 0]
         if unknown := [*strangers, *self.who.unknown]:
@@ -302,6 +302,7 @@ class Asking:
             want=self._code(source.want) if self.want is None else self.want,
             history=past,
             basket=np.array([item for item in self.basket if item < n_items], np.int32),
+            searches=self.who.searches,
             domain=domains[0] if len(domains) == 1 else None,
             allowed=None if allowed is None else allowed[:n_items],
         )

@@ -24,7 +24,8 @@ class Person:
 
     Attributes:
         number: in the release's vocabulary, None where it does not know the user; history: positive actions, oldest
-            first; bought: bought and not returned; dismissed: refused lately; unknown: items named and not known.
+            first; bought: bought and not returned; dismissed: refused lately; unknown: items named and not known;
+        searches: recorded ones, texts and times, oldest first; a release keeps none.
     """
 
     number: int | None = None
@@ -32,10 +33,12 @@ class Person:
     bought: frozenset[int] = frozenset()
     dismissed: frozenset[int] = frozenset()
     unknown: tuple[str, ...] = ()
+    searches: tuple[tuple[str, int], ...] = ()
 
 
 def person(question: Question, serving: Serving, state: LiveState | None, now: int) -> Person:
     """Everything known of the asker at `now` (microseconds)."""
+    searches: tuple[tuple[str, int], ...] = ()
     if question.user is None:
         number, past, bought, tail = -1, History(), frozenset[int](), []
     else:
@@ -45,10 +48,11 @@ def person(question: Question, serving: Serving, state: LiveState | None, now: i
             number = -1
         past, bought = release.history(number), frozenset(release.bought(number).tolist())
         tail = [] if state is None else state.recent(question.user)
+        searches = () if state is None else state.searches(question.user)
     said = _said(question.actions, serving.release.interactions, now)
     live = [*tail, *said]
     if not live:
-        return Person(None if number < 0 else number, past, bought)
+        return Person(None if number < 0 else number, past, bought, searches=searches)
     catalogue = serving.catalogue
     return Person(
         None if number < 0 else number,
@@ -56,6 +60,7 @@ def person(question: Question, serving: Serving, state: LiveState | None, now: i
         _still_bought(bought, live, catalogue),
         frozenset(catalogue.numbers(action.item for action in live if action.interaction == DISMISS)),
         tuple(action.item for action in said if catalogue.number(action.item) < 0),
+        searches,
     )
 
 

@@ -137,6 +137,15 @@ class LiveState:
         )
         return [LiveAction(*row) for row in rows][::-1]
 
+    def searches(self, user: str, n: int = TAIL) -> tuple[tuple[str, int], ...]:
+        """The last n recorded searches of a user, oldest first: texts and times (microseconds)."""
+        rows = self._reader().execute(
+            "SELECT query, time FROM events WHERE user = ? AND interaction = 'search' AND query IS NOT NULL"
+            " ORDER BY time DESC, seq DESC LIMIT ?",
+            (user, n),
+        )
+        return tuple(rows)[::-1]
+
     def pending_events(self, limit: int = 100_000, after: int | None = None, up_to: int | None = None) -> pa.Table:
         """Events not drained yet (or those after the given `seq`), oldest first: `seq` and `EVENT_COLUMNS`."""
         start = self._counter("drained_up_to") if after is None else after
