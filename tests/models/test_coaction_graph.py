@@ -87,13 +87,13 @@ def test_a_person_of_one_colour_is_shown_that_colour(system):
 
 
 def test_several_interests_are_all_served():
-    """A person of two colours gets both among the first places; the third colour hardly."""
+    """All of a person's two colours stand before nearly all of the third."""
     shop, model = camp(), trained()
     past = history(shop, "red-tent-0", "blue-stove-1", "red-boot-2", "blue-mug-0", "red-rope-1", "blue-lamp-2")
-    found = colours_of(shop, model.candidates(Request(k=12, history=past)).items)
-    assert found.count("red") >= 3
-    assert found.count("blue") >= 3
-    assert found.count("green") <= 2
+    found = colours_of(shop, model.candidates(Request(k=24, history=past)).items)
+    assert found.count("red") >= 5
+    assert found.count("blue") >= 5
+    assert found.count("green") <= 5  # nine by chance
 
 
 def test_a_score_is_the_largest_product_and_lists_are_in_its_order():
