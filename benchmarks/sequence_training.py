@@ -109,7 +109,7 @@ def ours(shop: Shop, way: Way) -> Outcome:
     begun = time.perf_counter(), time.process_time()
     model.fit(shop, seed=1, threads=1)
     seconds, cpu_seconds = time.perf_counter() - begun[0], time.process_time() - begun[1]
-    rows = model.course.epochs[-1].instances
+    rows = model._learned()["course"]["epochs"][-1]["instances"]
     return Outcome(rows, targets_of(shop), seconds / passes, cpu_seconds / passes)
 
 
