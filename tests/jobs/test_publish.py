@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from endcap import models
-from endcap.answers import Request
+from endcap.answers import Candidates, Request
+from endcap.artefact import read_manifest
 from endcap.errors import DamagedArtefact, EndcapError, InputError
 from endcap.jobs.gate import GateSettings, judge
 from endcap.jobs.probe import ask
@@ -281,3 +282,25 @@ def test_the_gate_judges_a_log_of_clicks_whose_last_week_brings_new_items() -> N
     shop = Shop.from_tables(frame)
     verdict = judge("main", Popularity().fit(shop), None, shop, GateSettings(min_cases=1))
     assert verdict.protocol == "next-item"
+
+
+def test_the_probe_and_the_gate_tell_a_model_what_people_searched_for(shop: Shop, trained: Trained) -> None:
+    class Told(Popularity):
+        searches = 0
+
+        def candidates(self, request: Request) -> Candidates:
+            self.searches += len(request.searches)
+            return super().candidates(request)
+
+    model = Told.load(trained["poor"], read_manifest(trained["poor"], kind="model"))
+    assert ask("told", model, shop) > 0
+    of_probe, model.searches = model.searches, 0
+    assert judge("main", Asked(model), None, shop, GateSettings(min_cases=1)).n > 0
+    assert min(of_probe, model.searches) > 0
+
+
+class Asked:
+    """A model that is asked for people's lists alone."""
+
+    def __init__(self, model: Model) -> None:
+        self.origin, self.candidates = model.origin, model.candidates

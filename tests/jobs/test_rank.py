@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from endcap import models
@@ -132,7 +133,91 @@ def test_the_gate_refuses_a_ranker_that_turns_lists_around(
     assert judge("ranker", good, good, shop, settings).problem == ""
 
 
-def test_the_daily_job_keeps_the_ranker_over_what_it_trains_anew(
+@pytest.fixture(scope="module")
+def older(shop: Shop, folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The sources, and a ranker with relations from a log that ends nine days before this one."""
+    before = shop.until(shop.cut("9d"))
+    settings = {**QUICK, "both_ways": False}
+    trained = train_ranker(before, SOURCES, fit="14d", validation="10d", settings=settings, relations=links(shop))
+    folder = tmp_path_factory.mktemp("older") / "ranker"
+    trained.ranker.save(folder)
+    return {**folders, "ranker": folder}
+
+
+def links(shop: Shop) -> pa.Table:
+    names = shop.items.ids.to_pylist()
+    return pa.table({"item": names[:20], "other": names[20:40], "relation": ["also"] * 20})
+
+
+def test_the_daily_job_trains_a_ranker_again_as_it_was_trained(
+    tmp_path: Path, shop_folder: Path, shop: Shop, older: dict[str, Path]
+) -> None:
+    publish(list(older.values()), shop, tmp_path)
+    report = refresh(shop_folder, tmp_path, settings={"hold_out": "none"})
+    outcome = report.models["ranker"]
+    assert (outcome.system, outcome.action) == ("ranker", "trained")
+    assert outcome.trained_until == int(shop.events.time.max()) + 1
+    assert "the ranker" in outcome.why
+    release = Release.open(tmp_path / live(tmp_path))
+    assert release.rankers == {"ranker": list(SOURCES)}
+    was, now = models.open(older["ranker"]), models.open(release.model_folders["ranker"])
+    assert isinstance(was, Ranker)
+    assert isinstance(now, Ranker)
+    assert now.config == was.config
+    assert now.learned["stretches"] == {"fit": "14d", "validation": "10d"}
+    assert now.links.sort_by("item").equals(was.links.sort_by("item"))
+    assert was.links.num_rows == 20
+    again = train_ranker(
+        shop, SOURCES, fit="14d", validation="10d", settings={**QUICK, "both_ways": False}, relations=links(shop)
+    )
+    assert now._booster().model_to_string() == again.ranker._booster().model_to_string()
+    assert refresh(shop_folder, tmp_path, settings={"hold_out": "none"}).models["ranker"].action == "kept"
+
+
+def test_a_ranker_that_cannot_be_trained_again_stays_as_it_is(
+    tmp_path: Path, shop_folder: Path, shop: Shop, older: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_, **__):
+        raise InputError("nothing to learn from")
+
+    publish(list(older.values()), shop, tmp_path)
+    before = Release.open(tmp_path / live(tmp_path)).manifest["models"]["ranker"]
+    monkeypatch.setattr(Ranker, "fit_on", fail)
+    report = refresh(shop_folder, tmp_path, settings={"hold_out": "none"})
+    assert report.problems == ["ranker: nothing to learn from"]
+    after = Release.open(tmp_path / live(tmp_path)).manifest["models"]
+    assert after["ranker"] == before
+    assert after["item-knn"]["trained_until"] > before["trained_until"]
+
+
+def test_a_plan_says_when_a_ranker_is_due(
+    tmp_path: Path, shop_folder: Path, shop: Shop, older: dict[str, Path]
+) -> None:
+    publish(list(older.values()), shop, tmp_path)
+    sources = {name: {"every": "400d"} for name in SOURCES}
+    own = {**QUICK, "both_ways": False}
+    for plans, says in (
+        ({**sources, "second": {"system": "ranker"}}, "no such ranker is live"),
+        ({"item-knn": {}, "ranker": {}}, "its source co-occurrence has no plan"),
+        ({**sources, "ranker": {"settings": {"tres": 3}}}, "did you mean 'trees'"),
+        ({**sources, "ranker": {"every": "soon"}}, "not a duration"),
+    ):
+        with pytest.raises(InputError, match=says):
+            refresh(shop_folder, tmp_path, settings={"models": plans})
+    rarely = {**sources, "ranker": {"every": "30d", "settings": own}}
+    report = refresh(shop_folder, tmp_path, settings={"models": rarely, "hold_out": "none"})
+    assert {row.action for row in report.models.values()} == {"kept"}
+    assert "less than 30d" in report.models["ranker"].why
+    changed = {**sources, "ranker": {"settings": {**own, "trees": 5}}}
+    easy = {"margin": 1.0, "coverage": 0.0}
+    report = refresh(shop_folder, tmp_path, settings={"models": changed, "hold_out": "none", "gate": easy})
+    assert {name: row.action for name, row in report.models.items()} == {
+        **dict.fromkeys(SOURCES, "kept"),
+        "ranker": "trained",
+    }
+
+
+def test_the_daily_job_keeps_a_ranker_that_is_not_due_over_what_it_trains_anew(
     tmp_path: Path, shop_folder: Path, shop: Shop, folders: dict[str, Path]
 ) -> None:
     publish(list(folders.values()), shop, tmp_path)

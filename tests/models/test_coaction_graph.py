@@ -149,6 +149,34 @@ def test_an_item_never_seen_is_found_by_its_title():
     assert (queries @ red).max() > (queries @ blue).max() + 0.5
 
 
+def test_a_new_item_gets_the_co_action_of_its_like(tmp_path):
+    """By its text alone it is shorter than what it competes with; a twin stands where its like stands."""
+    shop, model = camp(), trained()
+    twins = pa.table({"item": [f"n{n}" for n in range(shop.n_items)], "title": shop.catalogue["title"]})
+    vectors, alone = model.encode_items(twins), model._text_vectors(twins)
+    model.save(tmp_path / "model")
+    np.testing.assert_array_equal(models.open(tmp_path / "model").encode_items(twins), vectors)
+    places = {"like": [], "alone": []}
+    for user in range(40):
+        request = Request(k=8, history=shop.history(user))
+        queries, scores = model.queries(request), model.score(request, np.arange(shop.n_items, dtype=np.int32))
+        for name, given in (("like", vectors), ("alone", alone)):
+            own = (given[model.candidates(request).items] @ queries.T).max(1)
+            places[name] += (scores > own[:, None]).sum(1).tolist()
+    assert np.median(places["like"]) < 10
+    assert np.median(places["alone"]) > 15
+    plain = models.create("coaction-graph", {**TRAINED, "epochs": 1, "relations": "none"}).fit(shop)
+    np.testing.assert_array_equal(plain.encode_items(twins), plain._text_vectors(twins))
+
+
+def test_items_of_the_catalogue_that_nobody_acted_on_are_as_new_ones():
+    events, items = two_interests(60)
+    more = pa.table({"item": ["n1"], "title": ["red lamp number 9"]})
+    shop = Shop.from_tables(events, pa.concat_tables([items, more]))
+    model = models.create("coaction-graph", {**TRAINED, "epochs": 3}).fit(shop)
+    np.testing.assert_array_equal(model._table[shop.items.number("n1")], model.encode_items(more)[0])
+
+
 def test_encoding_needs_no_column_and_bears_any_text():
     model = trained()
     table = pa.table({"item": ["a", "b", "c", "d"], "title": ["", "x", "red tent " * 120_000, None]})
@@ -392,6 +420,15 @@ def test_items_that_nothing_tells_apart_are_refused():
     with pytest.raises(InputError, match="set id_embedding=yes"):
         quick("coaction-graph", id_embedding="no").fit(board())
     assert len(models.create("coaction-graph", TRAINED | {"id_embedding": "no", "epochs": 1}).fit(camp())._table) == 54
+    with pytest.raises(InputError, match="nothing tells the items apart"):
+        models.create("coaction-graph", TRAINED | {"id_embedding": "no", "text_titles": 55}).fit(camp())
+
+
+def test_n_grams_that_are_left_out_in_training_count_in_answers():
+    model = models.create("coaction-graph", TRAINED | {"epochs": 1, "text_dropout": 0.5}).fit(camp())
+    assert model._towers.embedding.text_dropout == 0.5
+    table = camp().catalogue.slice(0, 3)
+    np.testing.assert_array_equal(model.encode_items(table), model.encode_items(table))
 
 
 # -- searches ----------------------------------------------------------------------------------------------------------

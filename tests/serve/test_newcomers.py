@@ -18,7 +18,7 @@ from endcap.release import Part, activate, write_release
 from endcap.serve.answerer import answer
 from endcap.serve.app import create_app
 from endcap.serve.newcomers import joined
-from endcap.serve.questions import Action, Question
+from endcap.serve.questions import Action, Answer, Question
 from endcap.serve.reasons import sentence
 from endcap.serve.rules import Rules
 from endcap.serve.service import ServerSettings
@@ -97,6 +97,36 @@ def test_an_item_is_encoded_once_and_again_when_what_is_said_of_it_changes(
     assert model.encoded == [["new"], ["new"]]
     change(state, item="new", title=None, category=None)
     assert "new" not in shown(answer(ask(60, "i2"), interested, state)), "nothing is said of it any more"
+
+
+def test_the_page_of_a_new_item_shows_what_is_close_to_it(interested: Serving, state: LiveState) -> None:
+    def page(**more: Any) -> Answer:
+        return answer(Question(surface="test", item="new", k=5, **more), interested, state)
+
+    assert shown(page()) == []
+    change(state, item="new", title="Tent", category="shop/c1")
+    change(state, item="other", title="Best stove", category="shop/c1")
+    change(state, item="far", title="Best lamp", category="shop/c3")
+    given = page()
+    assert [(row.item, row.score) for row in given.items] == [("other", 2), *((f"i{n}", 1) for n in (1, 7, 13, 25))]
+    assert {row.source for row in given.items} == {given.fallback} == {f"{NAME}/text"}
+    assert given.items[1].reasons == ["close to what you look at, by what is said of both"]
+    assert shown(page(filters=Rules(category=("shop/c3",)))) == []
+    assert shown(page(filters=Rules(brand=("b0",)))) == ["i25", "i55"]
+    change(state, item="new", title=None, category=None)
+    assert shown(page()) == []
+
+
+def test_the_page_of_a_new_item_outlives_a_search_that_fails(
+    interested: Serving, state: LiveState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(state, item="new", title="Tent", category="shop/c1")
+    question, failed = Question(surface="item-page", item="new", k=3), list[str]()
+    assert {row.source for row in answer(question, interested, state).items} == {f"{NAME}/text"}
+    monkeypatch.setattr(interested.models[NAME].newcomers, "near", lambda *_: 1 / 0)
+    given = answer(question, interested, state, on_failure=failed.append)
+    assert {row.source for row in given.items} == {"category-popularity"}
+    assert failed == [NAME]
 
 
 def test_rules_hold_for_new_items(interested: Serving, state: LiveState) -> None:

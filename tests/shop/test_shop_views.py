@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -80,6 +82,31 @@ def test_a_vocabulary_is_there_and_back(ids, n):
 def test_fingerprints_tell_orders_and_borders_apart():
     prints = {Vocabulary(ids).fingerprint() for ids in (["a", "b"], ["b", "a"], ["ab"], ["a"], [])}
     assert len(prints) == 5
+
+
+def asked_for(*queries: str) -> Shop:
+    """A click, then a search for each query."""
+    log = table(("a", "i0", "click", 0), *(("a", "i0", "search", 60 * n) for n in range(1, len(queries) + 1)))
+    return Shop.from_tables(log.append_column("query", pa.array([None, *queries])))
+
+
+def test_what_was_searched_for_is_part_of_a_shops_fingerprint():
+    prints = {asked_for(*queries).fingerprint() for queries in (("red", "tent"), ("tent", "red"), ("redt", "ent"))}
+    assert len(prints) == 3
+    assert asked_for("red", "tent").fingerprint() in prints
+
+
+def test_a_fingerprint_is_of_what_is_there_and_not_of_the_bytes_around_it():
+    shop, other = asked_for("red", "blue"), asked_for("red", "green")
+    one, two = (replace(it, events=it.events.where(it.events.time < it.events.time.max())) for it in (shop, other))
+    fresh = asked_for("red")
+    columns = pa.table({"query": pa.array(["under a null", "red"], mask=np.array([True, False]))})
+    hidden = replace(fresh, events=replace(fresh.events, columns=columns))
+    sliced = replace(fresh, events=replace(fresh.events, columns=shop.events.columns.slice(0, 2)))
+    assert {it.fingerprint() for it in (one, two, hidden, sliced)} == {fresh.fingerprint()}
+    catalogue = pa.table({"item": ["i0", "i1"], "title": ["a tent", "a stove"]})
+    cut, whole = (replace(fresh, catalogue=rows) for rows in (catalogue.slice(0, 1), catalogue.take([0])))
+    assert cut.fingerprint() == whole.fingerprint()
 
 
 def test_interactions_and_their_codes():

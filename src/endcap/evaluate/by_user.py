@@ -21,6 +21,7 @@ from endcap.errors import InputError
 from endcap.evaluate.lists import LENGTHS, Life, ListContest, Questions, Seen
 from endcap.evaluate.outcomes import Cases, Domain, chance, sample
 from endcap.shop import Shop
+from endcap.shop.searches import Searches
 
 
 class ByUser(ListContest):
@@ -57,7 +58,16 @@ class ByUser(ListContest):
                 "by-user: nobody of the test part does anything to ask about after the first 80 % of the actions; "
                 "more people are needed, or seen=keep, which asks about known items, too"
             )
-        super().__init__(train, questions, known_users=0, want=wanted, lengths=lengths, seen=seen, seed=seed)
+        super().__init__(
+            train,
+            questions,
+            known_users=0,
+            want=wanted,
+            lengths=lengths,
+            seen=seen,
+            searches=Searches(test.events),
+            seed=seed,
+        )
         self.asked_at = np.repeat(np.arange(len(questions)), np.diff(questions.offsets))
         self.outcomes.domains["targets"] = Domain(self.user[self.asked_at])
 

@@ -31,6 +31,7 @@ from endcap.evaluate.negatives import CandidateSets, Negatives, candidates_of
 from endcap.evaluate.outcomes import chance, sample
 from endcap.progress import progress
 from endcap.shop import Shop
+from endcap.shop.searches import Searches
 from endcap.shop.shop import LEAST_ACTIONS
 
 
@@ -77,7 +78,14 @@ class LeaveOneOut(ListContest):
         rows = rows if at_most is None else sample(rows, chance(seed), at_most)
         questions = Questions.of_one_target(life, rows)
         super().__init__(
-            train, questions, known_users=train.n_users, want=wanted, lengths=lengths, seen=seen, seed=seed
+            train,
+            questions,
+            known_users=train.n_users,
+            want=wanted,
+            lengths=lengths,
+            seen=seen,
+            searches=Searches(shop.events),
+            seed=seed,
         )
         self.candidates = None if negatives is None else candidates_of(negatives, train, questions, seed=seed)
         self.lot = chance(seed).random(len(rows))  # settles which of equal scores comes first, alike for all

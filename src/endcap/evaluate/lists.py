@@ -15,6 +15,7 @@ from endcap.errors import InputError
 from endcap.evaluate.outcomes import Cases, Outcomes, chance, sample
 from endcap.progress import progress
 from endcap.shop import Events, Shop
+from endcap.shop.searches import Searches
 
 LENGTHS = (5, 10, 20, 50)
 Seen = Literal["leave-out", "keep", "zero"]
@@ -117,18 +118,20 @@ class ListContest:
         want: int | None,
         lengths: Sequence[int] = LENGTHS,
         seen: Seen = "leave-out",
+        searches: Searches | None = None,
         seed: int = 0,
     ) -> None:
         """
         Args:
             known_users: models are told the numbers of users below this; the others are new to them.
+            searches: of the logs that the questions come from; a question tells those before its moment.
             want: what systems with typed lists are asked for; default: the weakest interaction that occurs.
         """
         if seen not in get_args(Seen):
             raise InputError(f"seen={seen!r}: choose one of: {', '.join(get_args(Seen))}")
         self.questions, self.lengths, self.seen = questions, sorted(set(lengths)), seen
         self.life, self.rows, self.user = questions.life, questions.rows, questions.user
-        self.known_users = known_users
+        self.known_users, self.searches = known_users, searches or Searches()
         self.want = int(train.positives.interaction.min()) if want is None else want
         self.known_by = _share_of_people(train)
         self.category = category_numbers(train)
@@ -202,10 +205,15 @@ class ListContest:
 
     def request(self, place: int, k: int, allowed: NDArray[np.bool_] | None = None) -> Request:
         """A question as a model is asked it."""
-        user = int(self.user[place])
-        known = user if user < self.known_users else None
-        history = self.life.history(self.rows[place])
-        return Request(k=k, user=known, history=history, want=self.want, allowed=allowed)
+        user, row = int(self.user[place]), self.rows[place]
+        return Request(
+            k=k,
+            user=user if user < self.known_users else None,
+            want=self.want,
+            history=self.life.history(row),
+            searches=self.searches.before(user, int(self.life.time[row])),
+            allowed=allowed,
+        )
 
     def _add(self, name: str, metric: str, values: NDArray) -> None:
         self.outcomes.add("queries", name, metric, values)

@@ -20,6 +20,7 @@ from endcap.evaluate.lists import LENGTHS, Life, ListContest, Questions
 from endcap.evaluate.outcomes import Cases, chance, sample
 from endcap.evaluate.segments import counts_of
 from endcap.shop import Shop
+from endcap.shop.searches import Searches
 
 QUERIES = 10_000
 
@@ -67,6 +68,7 @@ class NextItem(ListContest):
             want=wanted,
             lengths=lengths,
             seen="keep" if repeats else "leave-out",
+            searches=Searches(train.events, test.events),
             seed=seed,
         )
 

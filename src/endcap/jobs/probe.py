@@ -14,6 +14,7 @@ from endcap.index import Exact
 from endcap.models import Model
 from endcap.models.ranker import TwoPass
 from endcap.shop import Shop
+from endcap.shop.searches import Searches
 
 ITEMS_ASKED = 100
 USERS_ASKED = 20
@@ -94,9 +95,10 @@ def _answers(model: Model | TwoPass, shop: Shop) -> Iterator[tuple[Items, NDArra
                 yield row[row >= 0], None, K
     if isinstance(model, Retriever):
         questions = [Request(k=K, item=int(item), seen_as=0, want=want) for item in items[:5] for want in kinds]
+        searches = Searches(shop.events)
         questions += [
-            Request(k=K, user=int(user), history=shop.history(int(user)))
-            for user in _spread(shop.positives.user, USERS_ASKED, rng)
+            Request(k=K, user=user, history=shop.history(user), searches=searches.before(user))
+            for user in _spread(shop.positives.user, USERS_ASKED, rng).tolist()
         ]
         questions += [Request(k=K), Request(k=K, item=int(items[0]), seen_as=0, allowed=allowed)]
         for question in questions:

@@ -24,6 +24,7 @@ from endcap.release.write import check_name
 from endcap.shop import Shop
 
 K = 10
+STRETCH = "7d"
 RANKED, IN_TURN = "ranker", "in turn"
 
 
@@ -50,8 +51,8 @@ def train_ranker(
     shop: Shop,
     sources: Mapping[str, str] | Sequence[str],
     *,
-    fit: str = "7d",
-    validation: str = "7d",
+    fit: str = STRETCH,
+    validation: str = STRETCH,
     settings: Mapping[str, Any] | None = None,
     source_settings: Mapping[str, Mapping[str, Any]] | None = None,
     relations: pa.Table | None = None,
@@ -89,8 +90,42 @@ def train_ranker(
         ranker, judged, {"fitted_on": shop.until(middle).since(start).span_text(), "seed": seed}, seed=seed
     )
     ranker.learned["validation"] = {name: row[report.headline]._asdict() for name, row in report.models.items()}
+    ranker.learned["stretches"] = {"fit": fit, "validation": validation}
     ranker.know(shop, relations, seed=seed)
     return Trained(ranker, report)
+
+
+def train_again(
+    ranker: Ranker,
+    shop: Shop,
+    sources: Mapping[str, str],
+    *,
+    settings: Mapping[str, Any] | None = None,
+    source_settings: Mapping[str, Mapping[str, Any]] | None = None,
+    seed: int = 0,
+    threads: int = 1,
+    show: bool = False,
+) -> Trained:
+    """A ranker like one that is trained, from a log that has grown: the same stretches of its end, the same relations.
+
+    Args:
+        sources: systems by the names of the ranker's sources; the others as in `train_ranker`.
+
+    Raises:
+        InputError: as in `train_ranker`.
+    """
+    stretches = ranker.learned.get("stretches", {})  # folders of before there were any lack them
+    return train_ranker(
+        shop,
+        {name: sources[name] for name in ranker.sources},
+        **stretches,
+        settings=settings,
+        source_settings=source_settings,
+        relations=ranker.links,
+        seed=seed,
+        threads=threads,
+        show=show,
+    )
 
 
 def compare(ranker: Ranker, pools: Pools, data: Mapping[str, Any], *, seed: int = 0) -> Report:

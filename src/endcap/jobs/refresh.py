@@ -18,7 +18,9 @@ from endcap.errors import DamagedArtefact, EndcapError, InputError
 from endcap.jobs.drain import drain
 from endcap.jobs.gate import GateSettings
 from endcap.jobs.publish import KEEP, GateRefused, PublishReport, publish
+from endcap.jobs.rank import train_again
 from endcap.models import Model
+from endcap.models.ranker import Ranker
 from endcap.release import Release, live
 from endcap.release.write import check_name, data_fingerprint
 from endcap.settings import make_settings
@@ -28,27 +30,45 @@ from endcap.shop.report import IngestReport
 WORKSHOP = ".refresh"
 ON_TIME = 0.9  # a job that starts a little earlier than yesterday's finds its models due all the same
 NOTHING_HELD_OUT = "none"
+EVERY_DAY, EVERY_WEEK = "1d", "7d"
 
 
 class ModelPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How to keep one model fresh.
 
     Attributes:
-        system: a name of `endcap systems`; empty: the model's own name.
-        every: how much newer the log must be than the model before it is trained again.
+        system: a name of `endcap systems`, or `ranker` for a ranker that is live; empty: the model's own name.
+        every: how much newer the log must be than the model before it is trained again; empty: 1d, and 7d for a
+            ranker, for which its sources are trained once more.
         settings: the system's settings.
     """
 
     system: str = ""
-    every: str = "1d"
+    every: str = ""
     settings: dict[str, Any] = {}
+
+    @property
+    def is_ranker(self) -> bool:
+        return self.system in models.RANKERS
+
+    @property
+    def due_after(self) -> str:
+        return self.every or (EVERY_WEEK if self.is_ranker else EVERY_DAY)
+
+    def untrained(self) -> Model | Ranker:
+        """
+        Raises:
+            InputError: for an unknown system or setting.
+        """
+        return Ranker(**self.settings) if self.is_ranker else models.create(self.system, self.settings)
 
 
 class RefreshSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `refresh.toml` may say.
 
     Attributes:
-        models: plans by the model's name; none: the models of the live release with their own settings.
+        models: plans by the model's name; none: the models of the live release with their own settings. Live rankers
+            over them need no plan.
         hold_out: the end of the log that is kept out of training, so that the gate compares on events that no model
             has seen; "none" trains on everything.
         gate: see `GateSettings`; keep: how many releases stay; seed, threads: of training and indexing.
@@ -98,8 +118,9 @@ def refresh(
 ) -> RefreshReport:
     """Bring the live release up to the newest events.
 
-    A model that fails or is refused stays as it is live, and the others, histories and popularity go on. So does a
-    ranker whose sources are all there: it goes on ranking what is trained anew.
+    A model that fails or is refused stays as it is live, and the others, histories and popularity go on. A ranker is
+    due as models are, and trained again on the last stretches of the log with sources of before them; until then it
+    goes on ranking what is trained anew.
 
     Args:
         shop: its folder; to: the folder of releases; from_live: the server's state file.
@@ -119,14 +140,12 @@ def refresh(
         if from_live is not None:
             report.drained = drain(from_live, shop, show=show)
         log = Shop.open(shop)
-        trainer = _Trainer(log, chosen, current, room, show)
-        ready = {}
+        trainer = _Trainer(log, chosen, plans, current, room, show)
+        ready: dict[str, Path] = {}
         for name, plan in plans.items():
             report.models[name], folder = trainer.bring_up(name, plan)
             if folder is not None:
                 ready[name] = folder
-        for name, (outcome, folder) in _standing_rankers(current, ready).items() if current else ():
-            report.models[name], ready[name] = outcome, folder
         if _is_news(report, current, log):
             report.published = _publish(ready, log, to, chosen, current, report, show)
     report.seconds = round(time.monotonic() - started, 2)
@@ -142,31 +161,41 @@ def _open_live(to: Path) -> Release | None:
 
 
 def _plans(settings: RefreshSettings, current: Release | None) -> dict[str, ModelPlan]:
-    """Plans by name, each with its system; all settings are checked before anything is done.
+    """Plans by name, each with its system, rankers last; all settings are checked before anything is done.
 
     Raises:
-        InputError: if there are none, or one names an unknown system, setting or duration.
+        InputError: if there are none, or one names an unknown system, setting or duration, or a ranker that is not
+            live or whose sources have no plan.
     """
+    live_rankers = current.rankers if current is not None else {}
     if settings.models:
         plans = {
             name: msgspec.structs.replace(plan, system=plan.system or name) for name, plan in settings.models.items()
         }
     elif current is not None:
-        known = current.manifest["models"]
-        plans = {
-            name: ModelPlan(system=known[name]["system"], settings=known[name]["config"])
-            for name in current.model_folders
-            if name not in current.rankers
-        }
+        plans = {name: _as_live(name, current) for name in current.model_folders if name not in live_rankers}
     else:
         raise InputError("no sound release is live: publish one, or name systems in refresh.toml ([models.NAME])")
     if settings.hold_out != NOTHING_HELD_OUT:
         duration(settings.hold_out)
+    for name, sources in live_rankers.items():
+        if current is not None and name not in plans and plans.keys() >= set(sources):
+            plans[name] = _as_live(name, current)
     for name, plan in plans.items():
         check_name(name)
-        duration(plan.every)
-        models.create(plan.system, plan.settings)
-    return plans
+        duration(plan.due_after)
+        plan.untrained()
+        if plan.is_ranker and name not in live_rankers:
+            raise InputError(f"{name}: no such ranker is live: `endcap train ranker` makes one, `publish` brings it in")
+        if plan.is_ranker and (missing := [source for source in live_rankers[name] if source not in plans]):
+            raise InputError(f"{name}: its source {missing[0]} has no plan: add [models.{missing[0]}]")
+    return dict(sorted(plans.items(), key=lambda item: item[1].is_ranker))
+
+
+def _as_live(name: str, current: Release) -> ModelPlan:
+    """A live model's own system and settings."""
+    known = current.manifest["models"][name]
+    return ModelPlan(system=known["system"], settings=known["config"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,6 +204,7 @@ class _Trainer:
 
     log: Shop
     settings: RefreshSettings
+    plans: Mapping[str, ModelPlan]
     current: Release | None
     workshop: Path
     show: bool
@@ -196,15 +226,17 @@ class _Trainer:
         known = self.current.manifest["models"].get(name) if self.current else None
         standing = self.current.model_folders[name] if self.current and known else None
         outcome = ModelOutcome(system=plan.system, action="kept", trained_until=known and known["trained_until"])
-        model = models.create(plan.system, plan.settings)
-        if known and not self._is_due(model, plan.every, known):
-            outcome.why = f"not due: less than {plan.every} of events since it was trained"
+        model = plan.untrained()
+        if known and not self._is_due(model, plan.due_after, known):
+            outcome.why = f"not due: less than {plan.due_after} of events since it was trained"
             return outcome, standing
         started = time.monotonic()
+        how: dict[str, Any] = {"seed": self.settings.seed, "threads": self.settings.threads, "show": self.show}
         try:
-            model.fit(
-                self.log.until(self.until), seed=self.settings.seed, threads=self.settings.threads, show=self.show
-            )
+            if isinstance(model, Ranker):
+                model, outcome.why = self._trained_again(standing, plan, how)
+            else:
+                model.fit(self.log.until(self.until), **how)
             model.save(self.workshop / name)
         except EndcapError as error:
             outcome.action, outcome.why = "failed", str(error)
@@ -213,23 +245,27 @@ class _Trainer:
         outcome.trained_until = model.origin.trained_until if model.origin else None
         return outcome, self.workshop / name
 
-    def _is_due(self, model: Model, every: str, known: Mapping[str, Any]) -> bool:
+    def _trained_again(self, standing: Path | None, plan: ModelPlan, how: Mapping[str, Any]) -> tuple[Ranker, str]:
+        """A live ranker's successor over sources of before its stretch, and what is to be said of it."""
+        ranker = models.open(standing) if standing is not None else None
+        assert isinstance(ranker, Ranker)
+        sources = {name: self.plans[name] for name in ranker.sources}
+        trained = train_again(
+            ranker,
+            self.log.until(self.until),
+            {name: one.system for name, one in sources.items()},
+            settings=plan.settings,
+            source_settings={name: one.settings for name, one in sources.items()},
+            **how,
+        )
+        return trained.ranker, trained.verdict()
+
+    def _is_due(self, model: Model | Ranker, every: str, known: Mapping[str, Any]) -> bool:
         """Whether the log has moved on since the live model was trained, or other settings are wanted."""
         if (model.system, msgspec.to_builtins(model.config)) != (known["system"], known["config"]):
             return True
         times = self.log.events.time
         return int(times[times < self.until].max()) - known["trained_until"] >= ON_TIME * duration(every)
-
-
-def _standing_rankers(current: Release, ready: Mapping[str, Path]) -> dict[str, tuple[ModelOutcome, Path]]:
-    """The live rankers of which all sources will be in the next release, with their folders."""
-    standing = {}
-    for name, sources in current.rankers.items():
-        if name not in ready and all(source in ready for source in sources):
-            known, why = current.manifest["models"][name], "`endcap train ranker` and `publish` renew it"
-            outcome = ModelOutcome(system=known["system"], action="kept", trained_until=known["trained_until"], why=why)
-            standing[name] = outcome, current.model_folders[name]
-    return standing
 
 
 def _is_news(report: RefreshReport, current: Release | None, log: Shop) -> bool:

@@ -24,6 +24,8 @@ reconstruction (marked [R]), chosen as follows:
                  features, their buckets and the form of the attention are [R]
     interests    [R] self-attentive as in ComiRec, or dynamic routing (ComiRec-DR, MIND); the paper has several
     losses       [R] mixed as written above; user vectors come from z in both, k* as well
+    new items    [R] e, and what co-action adds to the few known items nearest by e, on average: e alone is shorter than
+                 what it competes with, and stands in nobody's list
 Beyond the paper, searches stand among a person's actions as nodes that have a text and nothing else (`searches`).
 The paper trains on clicks; `target_weights` opens what it leaves as future work. No figure here reproduces eBay's
 tables, whose data is private: benchmarks/ measures on public sets.
@@ -40,10 +42,12 @@ import pyarrow as pa
 import torch
 from msgspec import Meta
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from endcap.answers import Request
+from endcap.answers import Request, Space
 from endcap.errors import InputError
+from endcap.index import Exact
 from endcap.kernels.coaction import coaction_neighbours, first_links
 from endcap.models.history_model import (
     ENCODED_TOGETHER,
@@ -76,6 +80,7 @@ CATEGORY_LEVELS = 3
 DAY = 86_400_000_000
 ENCODED = "vector_encoder"  # the column that an encoder's vectors are kept in
 BATCHES_BETWEEN_COUNTS = 50  # of codes, for the training log
+LIKE_NEW = 5  # known items whose co-action stands for that of a new one
 TEXTS_KEPT = 4096  # searches whose vectors are kept between requests
 
 
@@ -89,6 +94,10 @@ class CoActionGraphConfig(HistoryConfig, frozen=True, kw_only=True):
     ] = "ngrams"
     text_buckets: Annotated[int, Meta(ge=256, description="hash buckets of the n-grams")] = 1 << 17
     text_features: Annotated[int, Meta(ge=1, description="n-grams of a title, at most")] = 64
+    text_titles: Annotated[
+        int, Meta(ge=1, description="titles that an n-gram must be in; rare ones name an item, which new ones lack")
+    ] = 1
+    text_dropout: Annotated[float, Meta(ge=0, lt=1, description="n-grams left out of a title in training")] = 0.0
     id_embedding: Annotated[
         str,
         Meta(pattern="^(auto|yes|no)$", description="add a row of the item's own; auto: yes, the catalogue is known"),
@@ -151,6 +160,8 @@ class CoActionGraph(HistoryModel):
         self._searched: ItemFeatures | None = None  # in training: the distinct texts that people searched for
         self._reads_searches = False  # whether there were any to learn from
         self._vector_of_text: dict[str, Tensor | None] = {}
+        self._texts: Vectors | None = None
+        self._like: Exact | None = None
 
     def with_relations(self, table: pa.Table, items: Vocabulary) -> Self:
         """Relations between items from outside, each one more that z adds: rows of item, other and relation, as ids.
@@ -210,7 +221,7 @@ class CoActionGraph(HistoryModel):
         catalogue, text = self._encoded(shop.catalogue)
         self._reader = FeatureReader.of(
             catalogue, text=text, buckets=config.text_buckets, at_most=config.text_features,
-            levels=CATEGORY_LEVELS, ids=config.id_embedding != "no", where=self.system,
+            levels=CATEGORY_LEVELS, ids=config.id_embedding != "no", where=self.system, least=config.text_titles,
         )  # fmt: skip
         if not (self._reader.sizes.parts or self._reader.sizes.id):
             raise InputError(
@@ -279,8 +290,34 @@ class CoActionGraph(HistoryModel):
 
     # -- answers about items that were never seen ------------------------------------------------------------------
 
+    def _fit(self, shop: Shop, *, seed: int, threads: int, show: bool) -> None:
+        super()._fit(shop, seed=seed, threads=threads, show=show)
+        with threadpool_limits(threads, "blas"):
+            self._keep_texts(self._text_vectors(shop.catalogue) if len(self._near) else None)
+            unseen = np.flatnonzero(self._has_vector & (self._counts == 0))
+            if self._like is not None and len(unseen):
+                self._table[unseen] = self.encode_items(shop.catalogue.take(unseen))
+
+    def _keep_texts(self, texts: Vectors | None) -> None:
+        """Remember the vectors (n_items, d) of known items by what is written about them alone."""
+        self._texts, self._like = texts, None
+        if texts is not None and (told := np.flatnonzero((self._near >= 0).any(axis=(0, 2)) & texts.any(axis=1))).size:
+            self._like = Exact(Space(told.astype(np.int32), _unit(texts[told])))
+
     def encode_items(self, table: pa.Table) -> Vectors:
-        """Vectors (n, d) of items by what is written about them; they have no neighbours yet, so z = e."""
+        """Vectors (n, d) of items by what is written about them, and by the co-action of those that are like them."""
+        vectors = self._text_vectors(table)
+        told = np.flatnonzero(vectors.any(axis=1))
+        if self._like is None or len(told) == 0:
+            return vectors
+        near, _ = self._like.search(_unit(vectors[told]), LIKE_NEW)
+        known = (near >= 0)[..., None]
+        added = np.where(known, self._table[near] - self._texts[near], 0).sum(axis=1) / known.sum(axis=1)
+        vectors[told] = self.finished(torch.from_numpy(vectors[told] + added)).numpy()
+        return vectors
+
+    def _text_vectors(self, table: pa.Table) -> Vectors:
+        """e (n, d) of items; zeros where nothing that is known of them says anything."""
         if self._reader.text == ENCODED and self._encoder is None:
             log.warning("%s: trained with an encoder, which is not given: new items have no vector", self.system)
             return np.zeros((table.num_rows, self.config.dim), np.float32)
@@ -288,7 +325,8 @@ class CoActionGraph(HistoryModel):
         if len(features) == 0 or self._towers.embedding.sizes.parts == 0:
             return np.zeros((len(features), self.config.dim), np.float32)
         with torch.inference_mode():
-            return self.finished(self._towers.embedding(features, np.arange(len(features)))).numpy()
+            blocks = np.split(rows := np.arange(len(features)), rows[ENCODED_TOGETHER::ENCODED_TOGETHER])
+            return torch.cat([self.finished(self._towers.embedding(features, block)) for block in blocks]).numpy()
 
     def _watch(self) -> dict[str, float]:
         return {**super()._watch(), **self._towers.codes_seen()}
@@ -342,6 +380,7 @@ class CoActionGraph(HistoryModel):
             **super()._arrays(),
             **attributes,
             **self._reader.arrays(),
+            **({} if self._texts is None else {"texts": self._texts}),
             "near": self._near,
             "strength": self._strength,
         }
@@ -357,6 +396,7 @@ class CoActionGraph(HistoryModel):
         self._near, self._strength = arrays["near"], arrays["strength"]
         self._reader = FeatureReader.restored(learned["features"], arrays)
         self._features = ItemFeatures(len(self._has_vector))
+        self._keep_texts(arrays.get("texts"))  # folders of before there were any lack them
         self._reads_searches = learned.get("reads_searches", False)  # folders of before there were any lack it
 
 
@@ -368,7 +408,7 @@ class CoActionTowers(TwoTowers):
         self.config = config = model.config
         self.features, self.near, self.strength = model._features, model._near, model._strength
         self.searched = model._searched
-        self.embedding = ItemEmbedding(config.dim, model._reader.sizes, config.id_dropout)
+        self.embedding = ItemEmbedding(config.dim, model._reader.sizes, config.id_dropout, config.text_dropout)
         relations = len(self.near)
         self.aggregation = (
             CoActionAggregation(config.dim, relations, gated=config.gate, dropout=config.neighbour_dropout)
@@ -529,6 +569,10 @@ def _pair_attributes(catalogue: pa.Table, counts: NDArray[np.int64]) -> dict[str
         found["price"] = np.where(prices >= 0, prices, np.nan).astype(np.float32)
     found["popularity"] = counts.astype(np.float32)
     return found
+
+
+def _unit(vectors: Vectors) -> Vectors:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def _normalised(text: str | None) -> str:

@@ -10,17 +10,15 @@ they were trained on look better than they are, each by another amount, and a ra
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 from msgspec import Meta
-from numpy.typing import NDArray
 
 import endcap
 from endcap.answers import NOTHING, Candidates, History, Items, Ranking, Reason, Request, Retriever, Scorer, Scores
@@ -29,6 +27,8 @@ from endcap.errors import DamagedArtefact, InputError
 from endcap.index import mapped
 from endcap.models.base import Origin
 from endcap.models.ranker_features import Facts, Floats, feature_names, features, pack, reasons_of, sources_of
+from endcap.models.ranker_lesson import Groups, Pools, Queries, check_groups, padded, some_of
+from endcap.models.ranker_trees import MODEL_FILE, sound_trees
 from endcap.models.search_space import SearchSpace
 from endcap.progress import progress
 from endcap.release.contents import Histories
@@ -38,33 +38,7 @@ from endcap.shop import Shop, duration
 if TYPE_CHECKING:
     import lightgbm
 
-MODEL_FILE = "ranker.txt"  # as LightGBM writes it
 REASONS = 3
-MOST_GRADES = 30
-HEAD = """tree
-version=v4
-num_class=1
-num_tree_per_iteration=1
-label_index=0
-max_feature_idx={last}
-objective=lambdarank
-feature_names={names}
-feature_infos={infos}
-tree_sizes={sizes}
-"""
-# What stands in a tree of LightGBM's file: it ends the process over lines that are too short.
-OF_LEAVES = ("leaf_value", "leaf_weight", "leaf_count")
-OF_SPLITS = (
-    *("split_feature", "split_gain", "threshold", "decision_type", "left_child", "right_child"),
-    *("internal_value", "internal_weight", "internal_count"),
-)
-TREE_LINES = {"Tree", "num_leaves", "num_cat", "is_linear", "shrinkage", *OF_LEAVES, *OF_SPLITS}
-FRACTIONS = {
-    *("leaf_value", "leaf_weight", "split_gain", "threshold", "internal_value", "internal_weight", "shrinkage")
-}
-NUMBER, WHOLE = re.compile(r"-?\d{1,400}(\.\d{1,400})?(e[-+]?\d{1,4})?"), re.compile(r"-?\d{1,10}")
-THRESHOLD = re.compile(rf"{NUMBER.pattern}|inf")  # inf: what is known goes one way, NaN the other
-LARGEST = 2**31 - 1
 AT_ONCE = 256  # requests whose features are computed at once
 
 
@@ -93,40 +67,6 @@ class RankerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         duration(self.recent)
-
-
-class Groups(NamedTuple):
-    """What is learnt from: groups of candidates, one under the other.
-
-    Attributes:
-        names: of the f features; rows: (r, f) float32, NaN where not known; labels: (r,) grades from 0;
-        sizes: (g,) rows of each group, in all r.
-    """
-
-    names: Sequence[str]
-    rows: Floats
-    labels: NDArray[np.integer]
-    sizes: NDArray[np.integer]
-
-
-@dataclass(frozen=True, eq=False)
-class Pools:
-    """Requests of a stretch of a log, what the sources named, and what came next.
-
-    Attributes:
-        user: (n,); past: n histories; candidates: (n, c), -1 pads; scores: source -> (n, c), NaN where not named;
-        labels: (n, c) grades, 0 for what did not come; wanted: (n,) how many different items came, named or not.
-    """
-
-    user: Items
-    past: Histories
-    candidates: Items
-    scores: dict[str, Scores]
-    labels: NDArray[np.int32]
-    wanted: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.user)
 
 
 class Ranker:
@@ -193,7 +133,7 @@ class Ranker:
         """
         import lightgbm
 
-        _check_groups(groups, "groups")
+        check_groups(groups, "groups")
         if groups.labels.max(initial=0) == 0:
             raise InputError(
                 "ranker: none of the candidates was acted on; take a longer stretch, a larger budget or other sources"
@@ -202,7 +142,7 @@ class Ranker:
         grades = int(groups.labels.max())
         data = lightgbm.Dataset(groups.rows, groups.labels, group=groups.sizes, params={"verbose": -1})
         if held_out is not None and len(held_out.sizes):
-            _check_groups(held_out, "held_out")
+            check_groups(held_out, "held_out")
             valid = lightgbm.Dataset(held_out.rows, held_out.labels, group=held_out.sizes, reference=data)
             stop = lightgbm.early_stopping(self.config.patience, verbose=False)
             watched = {"valid_sets": [valid], "callbacks": [stop]}
@@ -240,6 +180,11 @@ class Ranker:
         self.facts = Facts.of(shop, duration(self.config.recent), relations, both_ways=self.config.both_ways)
         return self
 
+    @property
+    def links(self) -> pa.Table | None:
+        """The relations that it was told of, to be told of them again; None where there are none."""
+        return self._facts().links(self._known().items, both_ways=self.config.both_ways)
+
     def ask(
         self,
         shop: Shop,
@@ -257,14 +202,20 @@ class Ranker:
             parity: only people whose number leaves this rest by 2.
         """
         config, view = self.config, shop.until(end)
-        queries = _Queries(view, start, config, parity, seed)
+        queries = Queries(view, start, config, parity, seed)
         want = None if config.want is None else shop.interactions.code(config.want)
         n_users = self._known().n_users
         histories, pools, named, labels, wanted = [], [], [], [], []
         with progress("asking sources", len(queries.rows), shown=show) as bar:
             for row in queries.rows.tolist():
                 history, user = queries.history(row), int(queries.user[row])
-                request = Request(k=config.budget, user=user if user < n_users else None, history=history, want=want)
+                request = Request(
+                    k=config.budget,
+                    user=user if user < n_users else None,
+                    want=want,
+                    history=history,
+                    searches=queries.searches_before(row),
+                )
                 items, scores = pool({name: model.candidates(request) for name, model in sources.items()})
                 if not config.repeats:
                     new = ~np.isin(items, history.items)
@@ -279,9 +230,9 @@ class Ranker:
         return Pools(
             queries.user[queries.rows],
             pack(histories),
-            _padded(pools, -1, np.int32),
-            {name: _padded([scores[name] for scores in named], np.nan, np.float32) for name in sources},
-            _padded(labels, 0, np.int32),
+            padded(pools, -1, np.int32),
+            {name: padded([scores[name] for scores in named], np.nan, np.float32) for name in sources},
+            padded(labels, 0, np.int32),
             np.array(wanted, np.int64),
         )
 
@@ -292,7 +243,7 @@ class Ranker:
         for some in np.array_split(useful, max(1, len(useful) // AT_ONCE)):
             there = pools.candidates[some] >= 0
             given = {name: scores[some] for name, scores in pools.scores.items()}
-            past = _some(pools.past, some)
+            past = some_of(pools.past, some)
             rows.append(features(facts, past, pools.candidates[some], given, self.config.history)[there])
             labels.append(pools.labels[some][there])
             sizes.append(there.sum(axis=1))
@@ -336,7 +287,7 @@ class Ranker:
             there = candidates[some] >= 0
             if there.any():
                 parts = {name: scores_of[some] for name, scores_of in given.items()}
-                rows = features(self._facts(), _some(past, some), candidates[some], parts, self.config.history)
+                rows = features(self._facts(), some_of(past, some), candidates[some], parts, self.config.history)
                 block = scores[some]
                 block[there] = self._predict(rows[there])
                 scores[some] = block
@@ -512,157 +463,3 @@ def pool(found: Mapping[str, Candidates]) -> tuple[Items, dict[str, Scores]]:
     for name, one in found.items():
         scores[name][np.searchsorted(items, one.items[own[name]])] = one.scores[own[name]]
     return items, scores
-
-
-class _Queries:
-    """Actions of a stretch to learn from: of people of whom something is known, a few of each, drawn by chance.
-
-    Attributes:
-        rows: of the log below, one a request: everything before it is its history, what comes from it on its answer;
-        user, item, interaction, time: the log of the people of the stretch, by person and time.
-    """
-
-    def __init__(self, view: Shop, start: int, config: RankerConfig, parity: int | None, seed: int) -> None:
-        past, self.config = view.positives, config
-        chosen = np.isin(past.user, past.user[past.time >= start])
-        if parity is not None:
-            chosen &= past.user % 2 == parity
-        past = past.where(chosen)
-        order = np.lexsort((past.time, past.user))
-        self.user, self.item = past.user[order], past.item[order]
-        self.interaction, self.time = past.interaction[order], past.time[order]
-        places = np.arange(len(order))
-        self.begin = np.searchsorted(self.user, self.user)
-        self.end = np.searchsorted(self.user, self.user, side="right")
-        rows = places[(self.time >= start) & (places > self.begin)]
-        rng = np.random.default_rng(seed)
-        rows = rng.permutation(rows)
-        by_person = rows[np.argsort(self.user[rows], kind="stable")]
-        first = np.searchsorted(self.user[by_person], self.user[by_person])
-        rows = by_person[np.arange(len(by_person)) - first < config.per_person]
-        self.rows = np.sort(rng.permutation(rows)[: config.queries])
-
-    def history(self, row: int) -> History:
-        before = slice(self.begin[row], row)
-        return History(self.item[before], self.interaction[before], self.time[before])
-
-    def next(self, row: int) -> dict[int, int]:
-        """The items of the next actions, each with the grade of the strongest: 1 for the weakest interaction."""
-        after = slice(row, min(row + self.config.next_actions, self.end[row]))
-        known = set() if self.config.repeats else set(self.item[self.begin[row] : row].tolist())
-        came: dict[int, int] = {}
-        for item, kind in zip(self.item[after].tolist(), self.interaction[after].tolist(), strict=True):
-            if item not in known:
-                came[item] = max(came.get(item, 0), kind + 1)
-        return came
-
-
-def _padded(rows: Sequence[NDArray[Any]], pad: float, kind: type) -> NDArray[Any]:
-    """Rows of different lengths under each other."""
-    table: NDArray[Any] = np.full((len(rows), max((len(row) for row in rows), default=0)), pad, kind)
-    for place, row in enumerate(rows):
-        table[place, : len(row)] = row
-    return table
-
-
-def _some(past: Histories, which: NDArray[np.integer]) -> Histories:
-    """Some of the histories, in the order of `which`."""
-    ends = np.asarray(past.offsets)
-    return pack(
-        History(past.items[begin:end], past.interactions[begin:end], past.times[begin:end])
-        for begin, end in zip(ends[which].tolist(), ends[which + 1].tolist(), strict=True)
-    )
-
-
-def _check_groups(groups: Groups, what: str) -> None:
-    rows, labels, sizes = np.shape(groups.rows), np.asarray(groups.labels), np.asarray(groups.sizes)
-    fits = (
-        np.asarray(groups.rows).dtype.kind in "fiu"
-        and len(rows) == 2
-        and labels.shape == rows[:1]
-        and rows[1] == len(groups.names)
-        and sizes.ndim == 1
-    )
-    if not fits or labels.dtype.kind not in "iu" or sizes.dtype.kind not in "iu" or (sizes < 0).any():
-        raise InputError(f"{what}: rows (r, f), f names, r whole labels and the sizes of groups are needed")
-    if sizes.sum() != rows[0]:
-        raise InputError(f"{what}: the groups have {sizes.sum():,} rows in all, there are {rows[0]:,}")
-    if labels.min(initial=0) < 0 or labels.max(initial=0) > MOST_GRADES:
-        raise InputError(f"{what}: labels are grades from 0 to {MOST_GRADES}")
-
-
-# -- the file of trees -------------------------------------------------------------------------------------------------
-
-
-def sound_trees(text: str, n_features: int) -> str:
-    """The trees over so many features out of a text, under a head of our own: LightGBM trusts what it reads.
-
-    Raises:
-        ValueError: if these are none, saying what is wrong.
-    """
-    head, _, rest = text.partition("\nTree=0\n")
-    about = _lines(head)
-    if not text.startswith("tree\nversion=v4\n") or about.get("objective") != "lambdarank":
-        raise ValueError("not the head of a ranker")
-    if about["max_feature_idx"] != str(n_features - 1):
-        raise ValueError(f"the trees are not over {n_features} features")
-    trees, end, _ = (f"Tree=0\n{rest}" if rest else "").partition("end of trees\n")
-    words = about["tree_sizes"].split(" ")
-    if not all(WHOLE.fullmatch(word) for word in words):
-        raise ValueError("the sizes of its trees are no numbers")
-    sizes = np.array(words, np.int64)
-    starts = np.append(0, np.cumsum(sizes))
-    if not end or starts[-1] != len(trees) or (sizes < 1).any() or not trees.isascii():
-        raise ValueError("the sizes of its trees are not as told")
-    for number, (begin, last) in enumerate(zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)):
-        tree = _lines(trees[begin:last])
-        if not trees.startswith(f"Tree={number}\n", begin) or tree["Tree"] != str(number):
-            raise ValueError(f"tree {number} does not begin where it should")
-        _check_tree(tree, number, n_features)
-    names = " ".join(f"Column_{number}" for number in range(n_features))
-    return HEAD.format(
-        last=n_features - 1, names=names, infos=" ".join(["none"] * n_features), sizes=" ".join(words)
-    ) + (f"\n{trees}{end}")
-
-
-def _check_tree(tree: Mapping[str, str], number: int, n_features: int) -> None:
-    if set(tree) != TREE_LINES:
-        raise ValueError(f"tree {number}: lines that no tree has, or too few")
-    if tree["num_cat"] != "0" or tree["is_linear"] != "0":
-        raise ValueError(f"tree {number}: of a kind that no ranker has")
-    leaves = int(_numbers(tree, "num_leaves", 1)[0])
-    _numbers(tree, "shrinkage", 1)
-    for name in OF_LEAVES:
-        _numbers(tree, name, leaves if leaves > 1 or name == "leaf_value" else None)
-    of = {name: _numbers(tree, name, leaves - 1) for name in OF_SPLITS}
-    feature = of["split_feature"]
-    if (feature < 0).any() or (feature >= n_features).any() or (of["decision_type"] % 2 == 1).any():
-        raise ValueError(f"tree {number}: a split that cannot be")
-    children = [of["left_child"], of["right_child"]]
-    below = np.concatenate(children)  # every node but the root, and every leaf as -1 - its number, once
-    if leaves > 1 and sorted(below.tolist()) != [*range(-leaves, 0), *range(1, leaves - 1)]:
-        raise ValueError(f"tree {number}: its splits are no tree")
-    if any((child[child > 0] <= np.flatnonzero(child > 0)).any() for child in children):
-        raise ValueError(f"tree {number}: its splits go in a circle")
-
-
-def _numbers(tree: Mapping[str, str], name: str, n: int | None) -> NDArray[np.float64]:
-    """The numbers of a line, n of them (None: any), written as LightGBM writes numbers."""
-    words = tree[name].split(" ") if tree[name] else []
-    kind = THRESHOLD if name == "threshold" else NUMBER if name in FRACTIONS else WHOLE
-    if (n is not None and len(words) != n) or not all(kind.fullmatch(word) for word in words):
-        raise ValueError(f"tree {tree['Tree']}: {name} is not {n} numbers")
-    numbers = np.array(words, np.float64)
-    if (name != "threshold" and not np.isfinite(numbers).all()) or (
-        kind is WHOLE and (np.abs(numbers) > LARGEST).any()
-    ):
-        raise ValueError(f"tree {tree['Tree']}: {name} holds a number that cannot be")
-    return numbers
-
-
-def _lines(text: str) -> dict[str, str]:
-    """Lines `name=value`, each name once: who reads the first must not find another than who reads the last."""
-    pairs = [(name, value) for name, equals, value in (line.partition("=") for line in text.split("\n")) if equals]
-    if len(dict(pairs)) < len(pairs):
-        raise ValueError("a line twice")
-    return dict(pairs)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from endcap.answers import History, Items, Reason, Scores
 from endcap.errors import InputError
 from endcap.release.contents import Histories
-from endcap.shop import Shop
+from endcap.shop import Shop, Vocabulary
 
 DAY_US = 86_400_000_000
 COLUMNS = ("category", "brand", "seller")
@@ -101,6 +101,19 @@ class Facts(NamedTuple):
             kinds=shop.interactions.names,
             relations=names,
         )
+
+    def links(self, items: Vocabulary, *, both_ways: bool = True) -> pa.Table | None:
+        """The (item, other, relation) that `of` was given, of the items that it knew; None where it was given none."""
+        given = self.relations[: len(self.relations) // 2 if both_ways else None]
+        if not given:
+            return None
+        pairs = [
+            (np.repeat(np.arange(self.n_items), np.diff(row)), np.asarray(self.others[row[0] : row[-1]]))
+            for row in map(np.asarray, self.offsets[: len(given)])
+        ]
+        columns = [items.decode(np.concatenate(column)) for column in zip(*pairs, strict=True)]
+        names = np.repeat(np.array(given), [len(item) for item, _ in pairs])
+        return pa.table(dict(zip(RELATION_COLUMNS, (*columns, names.tolist()), strict=True)))
 
 
 def _beside_mean(counts: NDArray[np.integer]) -> Floats:

@@ -264,13 +264,16 @@ class Asking:
     def _ask(
         self, source: Source, wanted: int, allowed: Mask | None, seen_as: int | None, instead: Instead | None = None
     ) -> Candidates:
-        """A model's candidates; none where it cannot answer."""
+        """A model's candidates; none where it cannot answer. About an item that is new to it, what lies near."""
         loaded = self._loaded(source)
         item = self.item if instead is None else instead.item
-        if item is not None and not 0 <= item < loaded.n_items:
+        is_new = item is not None and not 0 <= item < loaded.n_items
+        if is_new and instead is not None:  # what lies near it does not depend on how it was seen
             return NO_CANDIDATES
         request = self._request(source, item, loaded.n_items, wanted, allowed, seen_as)
         try:
+            if is_new:
+                return loaded.near_new(request, wanted, allowed)
             found = loaded.candidates(request, wanted, allowed)
         except Exception as error:  # one broken model must not take the page down
             self._has_failed("model", self._name(source), error)

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from endcap.answers import NOTHING, Candidates, EncodesItems, Evidence, Items, Request, Space
+from endcap.answers import NOTHING, Candidates, EncodesItems, Evidence, Items, Request, Scores, Searcher, Space
 from endcap.index import Exact
 from endcap.models.base import no_evidence
 from endcap.serve.catalogue import LiveCatalogue, Mask
 from endcap.serve.logs import where
+from endcap.serve.reasons import BY_TEXT
 
 SAYS_SOMETHING = ("title", "category", "brand", "seller")  # a price or a stock alone says nothing of an item
 
@@ -29,7 +30,8 @@ class Newcomers:
 
     Args:
         model: encodes; system: its name, in candidates and in the log; n_items: those it was trained with, the first
-            of the catalogue; vectors: `vector_*` of the last released ones, where the shop has such.
+            of the catalogue; vectors: `vector_*` of the last released ones, where the shop has such; known: searches
+            the items that it was trained with, where all of them lie in one space.
     """
 
     def __init__(
@@ -39,8 +41,9 @@ class Newcomers:
         n_items: int,
         catalogue: LiveCatalogue,
         vectors: pa.Table | None = None,
+        known: Searcher | None = None,
     ) -> None:
-        self.system, self.n_items = system, n_items
+        self.system, self.n_items, self._known = system, n_items, known
         self._model, self._catalogue = model, catalogue
         self._vectors = pa.table({}) if vectors is None else vectors
         self._vectors_from = catalogue.n_released - len(self._vectors)
@@ -73,13 +76,24 @@ class Newcomers:
         queries = np.empty((0, 0), np.float32) if searcher is None else self._model.queries(request)
         if searcher is None or len(queries) == 0:
             return Candidates(NOTHING, np.empty(0, np.float32), [])
-        of_each, scores_of_each = searcher.search(queries, k, allowed)
-        items, scores = of_each.ravel(), scores_of_each.ravel()
-        order = np.lexsort((items, -scores))
-        order = order[items[order] >= 0]
-        _, first = np.unique(items[order], return_index=True)
-        best = order[np.sort(first)][:k]
-        return Candidates(items[best], scores[best], [self.system] * len(best))
+        return _best(k, self.system, searcher.search(queries, k, allowed))
+
+    def near(self, item: int, k: int, allowed: Mask | None) -> Candidates:
+        """The k that lie nearest to one of these items, known ones and new ones; none where it has no vector.
+
+        To the model this is somebody whose only interest is the item; what it scores 0 or less is not near.
+        """
+        searcher = self._searcher
+        own = NOTHING if searcher is None else np.flatnonzero(searcher.items == item)
+        if searcher is None or len(own) == 0:
+            return Candidates(NOTHING, np.empty(0, np.float32), [])
+        found = [searcher.search(searcher.vectors[own], k + 1, allowed)]
+        if self._known is not None:
+            of_known = None if allowed is None else allowed[: self.n_items]
+            found.append(self._known.search(searcher.vectors[own], k, of_known))
+        best = _best(k + 1, f"{self.system}/{BY_TEXT}", *found)
+        near = np.flatnonzero((best.items != item) & (best.scores > 0))[:k]
+        return Candidates(best.items[near], best.scores[near], best.source[: len(near)])
 
     def _given(self, item: int) -> bool:
         """Whether a vector may be given."""
@@ -121,6 +135,16 @@ class Newcomers:
                 np.concatenate([self._searcher.vectors[stay], encoded.vectors]),
             )
         )
+
+
+def _best(k: int, source: str, *found: tuple[Items, Scores]) -> Candidates:
+    """The k best of what searches found, each item once and best first."""
+    items, scores = (np.concatenate([part.ravel() for part in parts]) for parts in zip(*found, strict=True))
+    order = np.lexsort((items, -scores))
+    order = order[items[order] >= 0]
+    _, first = np.unique(items[order], return_index=True)
+    best = order[np.sort(first)][:k]
+    return Candidates(items[best], scores[best], [source] * len(best))
 
 
 def joined(found: Candidates, new: Candidates, k: int) -> Candidates:

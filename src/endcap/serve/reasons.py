@@ -11,6 +11,7 @@ from endcap.shop import Interactions
 DID = {"click": "clicked", "favourite": "favourited", "cart": "carted", "purchase": "bought"}
 MAY = {"click": "click", "favourite": "favourite", "cart": "cart", "purchase": "buy"}
 NAMED = 3  # past items in one sentence
+BY_TEXT = "text"  # the step of a model that finds what is near a new item by what is said of it
 
 
 def sentence(reason: Reason, catalogue: LiveCatalogue, interactions: Interactions) -> str:
@@ -39,6 +40,8 @@ def usual_reason(source: str) -> Reason:
     for kind in ("category", "seller", "popular"):
         if kind in step:
             return Reason(kind)
+    if step == BY_TEXT:
+        return Reason("relation", note="close to what you look at, by what is said of both")
     return Reason("relation", note=f"recommended by {source}")
 
 

@@ -24,6 +24,7 @@ from endcap.answers import (
     Retriever,
 )
 from endcap.errors import DamagedArtefact
+from endcap.models.base import NO_CANDIDATES
 from endcap.release import Release
 from endcap.serve.catalogue import LiveCatalogue, Mask
 from endcap.serve.masks import Masks
@@ -53,6 +54,12 @@ class Loaded(NamedTuple):
         """
         found = self.model.candidates(request)
         return found if self.newcomers is None else joined(found, self.newcomers.candidates(request, k, allowed), k)
+
+    def near_new(self, request: Request, k: int, allowed: Mask | None) -> Candidates:
+        """What lies near an item that the model was not trained with, by what is said of it; see `Newcomers.near`."""
+        if self.newcomers is None or request.item is None:
+            return NO_CANDIDATES
+        return self.newcomers.near(request.item, k, allowed)
 
     def explain(self, request: Request, item: int) -> list[Reason]:
         """What the model says of an item that it returned; of a new one only that it lies near."""
@@ -144,7 +151,9 @@ def _load(release: Release, name: str, catalogue: LiveCatalogue) -> Loaded:
         model.attach(release.searchers(name))
     newcomers = None
     if isinstance(model, EncodesItems):
-        newcomers = Newcomers(model, about["system"], about["n_items"], catalogue, release.new_vectors)
+        searchers = list(release.searchers(name).values())
+        known = searchers[0] if len(searchers) == 1 else None
+        newcomers = Newcomers(model, about["system"], about["n_items"], catalogue, release.new_vectors, known)
     return Loaded(model, about["n_items"], newcomers)
 
 

@@ -21,6 +21,7 @@ import pyarrow as pa
 from endcap.artefact import lacks_room
 from endcap.errors import DamagedArtefact, DiskFull, EndcapError, InputError
 from endcap.serve.events import EVENT_COLUMNS, EventRow, ItemUpdate, now_us
+from endcap.shop.searches import LAST_SEARCHES
 
 SCHEMA_VERSION = 1
 SCHEMA = """
@@ -137,7 +138,7 @@ class LiveState:
         )
         return [LiveAction(*row) for row in rows][::-1]
 
-    def searches(self, user: str, n: int = TAIL) -> tuple[tuple[str, int], ...]:
+    def searches(self, user: str, n: int = LAST_SEARCHES) -> tuple[tuple[str, int], ...]:
         """The last n recorded searches of a user, oldest first: texts and times (microseconds)."""
         rows = self._reader().execute(
             "SELECT query, time FROM events WHERE user = ? AND interaction = 'search' AND query IS NOT NULL"

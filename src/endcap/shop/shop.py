@@ -109,18 +109,22 @@ class Shop:
         return shop_from_tables(events, items, **options)
 
     def fingerprint(self, *, vectors: bool = True) -> str:
-        """SHA-256 over the events, their optional columns aside, and the catalogue, with or without its `vector_*`."""
+        """SHA-256 over the events and the catalogue, with or without its `vector_*`.
+
+        Of the events' optional columns only `query` counts, where the shop has it: models learn from it.
+        """
         digest, events = hashlib.sha256(), self.events
         for column in (events.user, events.item, events.interaction, events.time, events.session):
             digest.update(np.ascontiguousarray(column).data)
         catalogue = self.catalogue if vectors else self.plain_catalogue()
-        for name in catalogue.column_names:
-            column = catalogue[name].combine_chunks()
-            known = column.is_valid().to_numpy(zero_copy_only=False)
+        searched = [("query", events.columns["query"])] if "query" in events.columns.column_names else []
+        for name, chunks in (*searched, *((name, catalogue[name]) for name in catalogue.column_names)):
+            column = chunks.combine_chunks()
+            known = column.is_valid()
             digest.update(f"{name} {column.type}".encode())
-            digest.update(np.packbits(known).data)
-            values = pa.record_batch({name: column.drop_null()})  # under a null there may be anything
-            digest.update(values.serialize())
+            digest.update(np.packbits(known.to_numpy(zero_copy_only=False)).data)
+            values = column.filter(known)  # a copy: under a null, and behind the end of a view, there may be anything
+            digest.update(pa.record_batch({name: values}).serialize())
         return digest.hexdigest()
 
     def plain_catalogue(self) -> pa.Table:
