@@ -50,17 +50,20 @@ def chosen(rows: Rows, given: argparse.Namespace) -> Rows:
     return found
 
 
-def trained(rows: Rows, shop: Shop, given: argparse.Namespace, name: str) -> dict[str, Model]:
+def trained(
+    rows: Rows, shop: Shop, given: argparse.Namespace, name: str, *, hold_back: bool = True
+) -> dict[str, Model]:
     """Every row's model, trained without each person's last two actions or opened from an earlier run.
 
-    Models that stop by validation hold the second of the two back themselves.
+    Models that stop by validation hold the second of the two back themselves. Where `hold_back` is false they are
+    trained on the whole shop, which is the training part of another split.
     """
     found: dict[str, Model] = {}
     for row, (system, settings) in rows.items():
         quick = "-quick" if given.quick else ""
         folder = given.work / f"{name}{quick}" / f"{row.replace(' ', '-')}-{given.seed}"
         model = models.create(system, settings)
-        train = shop.without_last(1 if "validation_people" in settings else 2)
+        train = shop.without_last(1 if "validation_people" in settings else 2) if hold_back else shop
         if folder.exists():
             opened = models.open(folder)
             assert isinstance(opened, Model)

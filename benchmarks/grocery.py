@@ -4,7 +4,9 @@
 
 DIR holds train.csv, dev.csv and test.csv, or amazon-grocery-relations with these. The set has no titles and one kind of
 action: it tests neither the text tower nor behaviour types. Co-action neighbours come from the training part alone.
-Settings were chosen by validation (dev), the test was read once for the table.
+Settings were chosen by validation (dev), the test was read once for the table, and once more for SASRec after its
+settings were chosen anew. It keeps the epoch with the best NDCG among the first 500 of the full ranking: five places
+among 99 even draws of 8,713 items are about the first 440.
 """
 
 from __future__ import annotations
@@ -15,6 +17,10 @@ from _tables import chosen, table_arguments, table_rows, trained
 from endcap import evaluate
 
 BY_POSITION = {"longest": 20, "batch_size": 256, "validation_people": 1_000_000, "epochs": 40}
+SASREC = BY_POSITION | {
+    "batch_size": 128, "dim": 128, "dropout": 0.5, "layers": 1, "readout": "mean", "negatives": 512,
+    "weight_decay": 0.1, "learning_rate": 0.002, "epochs": 14, "validation_metric": "ndcg@500",
+}  # fmt: skip
 BY_CUT = {"longest": 20, "batch_size": 1024, "validation_people": 1_000_000, "learning_rate": 0.002}
 OURS = BY_CUT | {
     "dim": 128, "dropout": 0.4, "neighbours": 20, "neighbour_dropout": 0.4, "weight_decay": 0.1, "epochs": 10,
@@ -23,7 +29,7 @@ ROWS = {
     "popularity": ("popularity", {}),
     "item-knn": ("item-knn", {}),
     "gru4rec": ("gru4rec", BY_POSITION),
-    "sasrec": ("sasrec", BY_POSITION),
+    "sasrec": ("sasrec", SASREC),
     "comirec": ("comirec", BY_CUT | {"epochs": 20}),
     "coaction-graph": ("coaction-graph", OURS),
     "coaction-graph without co-action": ("coaction-graph", OURS | {"relations": "none"}),

@@ -298,3 +298,26 @@ def test_an_id_row_is_left_out_at_random_in_training_only():
     without = torch.isclose(many, block(ItemFeatures(1, price=np.array([1])), np.array([0])), rtol=1e-4).all(1)
     assert 60 < int(without.sum()) < 140
     assert len(torch.unique(block.eval()(features, np.zeros(50, np.int64)), dim=0)) == 1
+
+
+def test_n_grams_are_left_out_at_random_in_training_only_and_keep_their_sum_on_average():
+    torch.manual_seed(0)
+    features = ItemFeatures(
+        1, text_offsets=np.array([0, 2]), text=np.array([0, 1]), text_weight=np.array([0.6, 0.8], np.float32)
+    )
+    block = ItemEmbedding(4, ItemSizes(text=2), 0.0, 0.5)
+    whole = block.eval()(features, np.zeros(1, np.int64))[0]
+    many = block.train()(features, np.zeros(4000, np.int64))
+    assert len(torch.unique(many, dim=0)) == 4  # none, either, both
+    torch.testing.assert_close(many.mean(0), whole, atol=0.05, rtol=0)
+
+
+def test_an_item_that_nothing_is_known_of_can_be_trained_at_length_1():
+    torch.manual_seed(0)
+    features = ItemFeatures(
+        1, text_offsets=np.zeros(2, np.int64), text=np.empty(0, np.int64), text_weight=np.empty(0, np.float32)
+    )
+    block = ItemEmbedding(4, ItemSizes(text=2), 0.0)
+    vector = torch.nn.functional.normalize(block(features, np.zeros(1, np.int64)), dim=1)
+    (vector @ torch.randn(4)).sum().backward()
+    assert max(float(p.grad.abs().max()) for p in block.parameters() if p.grad is not None) < 100

@@ -41,9 +41,18 @@ class FeatureReader:
 
     @classmethod
     def of(
-        cls, table: pa.Table, *, text: str, buckets: int, at_most: int, levels: int, ids: bool, where: str
+        cls,
+        table: pa.Table,
+        *,
+        text: str,
+        buckets: int,
+        at_most: int,
+        levels: int,
+        ids: bool,
+        where: str,
+        least: int = 1,
     ) -> FeatureReader:
-        """What a catalogue has.
+        """What a catalogue has; n-grams that fewer than `least` of its titles have are left out.
 
         Raises:
             InputError: for a vector column that it lacks.
@@ -53,6 +62,7 @@ class FeatureReader:
         if text == "ngrams":
             found = hashed_n_grams(_texts(table, "title"), buckets, at_most)[1]
             grams, counts = np.unique(found, return_counts=True)
+            grams, counts = grams[counts >= least], counts[counts >= least]
         elif text != "none":
             if text not in table.column_names:
                 given = [name for name in table.column_names if name.startswith("vector_")]

@@ -57,6 +57,9 @@ class SASRecConfig(HistoryConfig, frozen=True, kw_only=True):
 
     layers: Annotated[int, Meta(ge=1, le=8, description="transformer blocks")] = 2
     heads: Annotated[int, Meta(ge=1, description="of each block")] = 2
+    readout: Annotated[
+        str, Meta(pattern="^(last|mean)$", description="last: a person is the last state; mean: that of all so far")
+    ] = "last"
     dropout: Annotated[float, Meta(ge=0, lt=1, description="share of activations left out in training")] = 0.4
 
     def __post_init__(self) -> None:
@@ -64,7 +67,10 @@ class SASRecConfig(HistoryConfig, frozen=True, kw_only=True):
 
 
 class SASRec(HistoryModel):
-    """A causal transformer; what it foresees is the state at the last position."""
+    """A causal transformer; what it foresees is the state at the last position.
+
+    `readout=mean` takes the mean of the states so far instead, as ReChorus does (there without the causal mask).
+    """
 
     system = "sasrec"
     Config = SASRecConfig
@@ -82,6 +88,14 @@ class SASRecTowers(IdTowers):
         self.positions = nn.Parameter(torch.randn(config.longest, config.dim) * 0.02)  # by distance from the end
         self.blocks = nn.ModuleList(CausalBlock(config.dim, config.heads, config.dropout) for _ in range(config.layers))
         self.norm, self.dropout = nn.LayerNorm(config.dim), nn.Dropout(config.dropout)
+        self.readout = config.readout
+
+    def users(self, vectors: Tensor, past: Past) -> Interests:
+        found = super().users(vectors, past)
+        if self.readout == "last":
+            return found
+        known = torch.from_numpy(past.items >= 0).to(vectors)
+        return found._replace(weights=(known / known.sum(1, keepdim=True).clamp_min(1))[:, None])
 
     def states(self, vectors: Tensor, past: Past) -> Tensor:
         known = torch.from_numpy(past.items >= 0).to(vectors.device)
@@ -89,7 +103,11 @@ class SASRecTowers(IdTowers):
         bias = causal_bias(known)
         for block in self.blocks:
             actions = block(actions, bias)
-        return self.norm(actions)
+        states = self.norm(actions)
+        if self.readout == "last":
+            return states
+        counted = known[..., None].to(states)
+        return (states * counted).cumsum(1) / counted.cumsum(1).clamp_min(1)
 
 
 class GRU4RecConfig(HistoryConfig, frozen=True, kw_only=True):

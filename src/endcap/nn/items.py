@@ -71,15 +71,17 @@ class ItemSizes:
 class ItemEmbedding(nn.Module):
     """e = sum of parts + MLP([parts]) + id, of text, category, brand, price and a given vector (2.1 of the notes).
 
-    The text's part is the sum of its n-grams' rows by TF-IDF, of length 1. As the MLP begins at 0, two texts begin
+    The text's part is the sum of its n-grams' rows by TF-IDF, of length 1. As the MLP begins near 0, two texts begin
     about as near to each other as TF-IDF finds them, which new items profit from.
 
     The id's row is left out at random in training, so that items without one are not strange to what follows. With no
-    part but the id, e is the id's row.
+    part but the id, e is the id's row. With `text_dropout` so are n-grams: what an item is known by is then spread over
+    its words, which new items have, too.
     """
 
-    def __init__(self, dim: int, sizes: ItemSizes, id_dropout: float) -> None:
+    def __init__(self, dim: int, sizes: ItemSizes, id_dropout: float, text_dropout: float = 0.0) -> None:
         super().__init__()
+        self.text_dropout = text_dropout
         self.sizes, self.dim, self.id_dropout = sizes, dim, id_dropout if sizes.parts else 0.0
         self.text = nn.EmbeddingBag(sizes.text, dim, mode="sum") if sizes.text else None
         self.category = _table(sizes.category, dim)
@@ -95,7 +97,7 @@ class ItemEmbedding(nn.Module):
                 nn.LayerNorm(width), nn.Linear(width, 2 * dim), nn.GELU(), last := nn.Linear(2 * dim, dim)
             )
             nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+            nn.init.normal_(last.bias, std=0.1 * dim**-0.5)  # where nothing is known, 0 has no direction to learn
         else:
             self.mix = None
 
@@ -107,6 +109,7 @@ class ItemEmbedding(nn.Module):
             flat, offsets = ranges(features.text_offsets, items)
             arrays = features.text[flat], offsets, features.text_weight[flat]  # type: ignore[index]
             rows, offsets, weights = (torch.from_numpy(array).to(device) for array in arrays)
+            weights = functional.dropout(weights, self.text_dropout, self.training)
             parts.append(self.text(rows, offsets, per_sample_weights=weights))
         coded = ((self.category, features.category), (self.brand, features.brand), (self.price, features.price))
         for table, codes in coded:
