@@ -85,6 +85,22 @@ def test_describe_prints_writes_and_draws(log, tmp_path):
     assert (tmp_path / "d.png").stat().st_size > 1000
 
 
+def test_describe_measures_the_graph_of_what_is_bought_together(tmp_path):
+    rows = [f"u{n},{item},purchase,{1_600_000_000 + n}" for n in range(3) for item in ("bag", "pen", f"i{n}")]
+    (tmp_path / "log.csv").write_text("\n".join(["user,item,interaction,time", *rows]))
+    run("ingest", tmp_path / "log.csv", "--shop", tmp_path / "shop")
+    printed = run("describe", tmp_path / "shop", "--graph", "--json", tmp_path / "d.json")
+    for word in ("3 of 3 sessions of purchases hold two items", "clustering of the whole", "modularity", "bag"):
+        assert word in printed
+    about = json.loads((tmp_path / "d.json").read_text())
+    assert about["users"] == 3
+    assert [(found["support"], found["graph"]["edges"]) for found in about["graph"]["graphs"]] == [
+        (1, 7),
+        (2, 1),
+        (3, 1),
+    ]
+
+
 def test_wrong_input_is_one_line_and_exit_code_2(log, tmp_path):
     program = [sys.executable, "-c", "from endcap.cli import main; main()"]
     done = subprocess.run(

@@ -12,6 +12,7 @@ from endcap.cli import app
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from endcap.graph.statistics import GraphDescription
     from endcap.shop.describe import Description
     from endcap.shop.report import IngestReport
 
@@ -106,6 +107,8 @@ def ingest(
 def describe(
     shop: Annotated[Path, typer.Argument(help="The folder that `endcap ingest` wrote.")],
     plot: Annotated[Path | None, typer.Option(help="Draw popularity and purchase rates: .png, .svg or .pdf.")] = None,
+    graph: Annotated[bool, typer.Option("--graph", help="Also measure the graph of what is bought together.")] = False,
+    threads: Annotated[int, typer.Option(min=1, help="That count the graph.")] = 1,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
 ) -> None:
     """Say what a shop's log holds and which systems it can feed, and why not the others.
@@ -115,16 +118,28 @@ def describe(
         endcap describe shop
 
         endcap describe shop --plot shop.png --json shop.json
+
+        endcap describe shop --graph
     """
+    import msgspec
+
     from endcap.shop import Shop
     from endcap.shop import describe as measure
 
-    description = measure.describe(Shop.open(shop))
+    opened = Shop.open(shop)
+    description, bought = measure.describe(opened), None
+    if graph:
+        from endcap.graph.statistics import describe_graph
+
+        bought = describe_graph(opened, threads=threads)
     if plot is not None:
         measure.plot(description, plot)
     if json_file is not None:
-        _write_json(json_file, description)
+        figures = msgspec.to_builtins(description)
+        _write_json(json_file, figures if bought is None else figures | {"graph": bought})
     _print_description(description)
+    if bought is not None:
+        _print_graph(bought)
 
 
 def _drain(state: Path, shop: Path, others: dict[str, Any]) -> IngestReport:
@@ -210,6 +225,38 @@ def _feeds(about: Description) -> Table:
     for feed in about.feeds:
         table.add_row("[green]yes[/]" if feed.possible else "[red]no[/]", feed.system, feed.why)
     return table
+
+
+def _print_graph(about: GraphDescription) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    left_out = f", {about.too_large:,} larger ones left out" if about.too_large else ""
+    console.print(f"[bold]{about.with_pairs:,} of {about.baskets:,} {about.unit} hold two items or more[/]{left_out}")
+    table = _plain_table("pairs that occur", *(f"{found.support}x or more" for found in about.graphs))
+    graphs = [found.graph for found in about.graphs]
+    for name, cells in (
+        ("items", [f"{graph.nodes:,}" for graph in graphs]),
+        ("pairs", [f"{graph.edges:,}" for graph in graphs]),
+        ("partners: mean", [f"{graph.degree.mean:,.1f}" for graph in graphs]),
+        ("median", [f"{graph.degree.median:,.0f}" for graph in graphs]),
+        ("90 %", [f"{graph.degree.p90:,.0f}" for graph in graphs]),
+        ("99 %", [f"{graph.degree.p99:,.0f}" for graph in graphs]),
+        ("max", [f"{graph.degree.max:,.0f}" for graph in graphs]),
+        ("clustering around an item", [f"{graph.local_clustering:.3f}" for graph in graphs]),
+        ("clustering of the whole", [f"{graph.transitivity:.3f}" for graph in graphs]),
+        ("communities", [f"{graph.communities:,}" for graph in graphs]),
+        ("modularity", [f"{graph.modularity:.2f}" for graph in graphs]),
+        ("items in the largest", [f"{graph.largest_community:.0%}" for graph in graphs]),
+        ("hubs", [f"{graph.hubs:,}" for graph in graphs]),
+        ("pairs with a hub", [f"{graph.hub_edges:.0%}" for graph in graphs]),
+    ):
+        table.add_row(name, *cells)
+    console.print(table)
+    hubs = _plain_table("most partners", "partners", about.unit)
+    for hub in about.hubs:
+        hubs.add_row(hub.item, f"{hub.partners:,}", f"{hub.baskets:,}")
+    console.print(hubs)
 
 
 def _plain_table(*headings: str, right: bool = True) -> Table:

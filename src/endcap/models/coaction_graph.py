@@ -308,7 +308,7 @@ class CoActionGraph(HistoryModel):
         """Vectors (n, d) of items by what is written about them, and by the co-action of those that are like them."""
         vectors = self._text_vectors(table)
         told = np.flatnonzero(vectors.any(axis=1))
-        if self._like is None or len(told) == 0:
+        if self._like is None or self._texts is None or len(told) == 0:
             return vectors
         near, _ = self._like.search(_unit(vectors[told]), LIKE_NEW)
         known = (near >= 0)[..., None]

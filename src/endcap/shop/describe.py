@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from endcap.errors import InputError
 from endcap.shop.interactions import SEARCH
+from endcap.shop.purchases import purchases_of
 from endcap.shop.shop import Events, Shop
 
 if TYPE_CHECKING:
@@ -231,26 +232,14 @@ def _item_interaction(shop: Shop) -> Feed:
 
 
 def _cross_sell(shop: Shop) -> Feed:
-    n, unit = _baskets(shop)
-    what = f"{n:,} {unit} with two items or more"
+    bought = purchases_of(shop)
+    pairs = np.unique(bought.basket * shop.n_items + bought.item)
+    _, sizes = np.unique(pairs // max(shop.n_items, 1), return_counts=True)
+    n = int((sizes >= 2).sum())
+    what = f"{n:,} {bought.unit} with two items or more"
     if n < MIN_EXAMPLES:
         return Feed("cross-sell", False, _too_few(what))
     return Feed("cross-sell", True, what)
-
-
-def _baskets(shop: Shop) -> tuple[int, str]:
-    """How many baskets hold two distinct items, and what was taken for a basket."""
-    positives = shop.positives
-    strong = positives.where(np.isin(positives.interaction, shop.interactions.intents))
-    basket, unit = strong.session.astype(np.int64), "sessions with carts or purchases"
-    if "order" in strong.columns.column_names and strong.columns["order"].null_count < len(strong):
-        orders = strong.columns["order"].combine_chunks().dictionary_encode()
-        known = orders.indices.is_valid().to_numpy(zero_copy_only=False)
-        basket = orders.indices.fill_null(-1).to_numpy().astype(np.int64)[known]
-        strong, unit = strong.where(known), "orders"
-    pairs = np.unique(basket * shop.n_items + strong.item)
-    _, sizes = np.unique(pairs // max(shop.n_items, 1), return_counts=True)
-    return int((sizes >= 2).sum()), unit
 
 
 def _coaction_graph(shop: Shop) -> Feed:

@@ -1,0 +1,482 @@
+"""Graph cross-sell: what goes with a product, from a graph neural network on the co-purchase graph.
+
+    Hamilton et al., NIPS '17 (GraphSAGE); Velickovic et al., ICLR '18 (GAT); Ying et al., KDD '18 (PinSage);
+    Wu et al., ICML '19 (SGC) and He et al., SIGIR '20 (LightGCN), for propagation without maps between the hops.
+
+A product's vector h is made of what is known of it and of what it was bought with (B2 of the notes). Two maps of h
+make "goes with" another question than "looks like": score(q, c) = (W_src h_q) . (W_dst h_c) + b_c, and a basket asks
+with the mean of its products. Training hides baskets from the graph and asks for their products by the others (B3).
+
+What the source leaves open and is chosen here: the whole graph is worked on in every step; a step's baskets are
+subtracted from it (see `hiding`); the loss is one softmax for all encoders unless `loss` says otherwise.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+import numpy as np
+import pyarrow as pa
+import torch
+from msgspec import Meta
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from torch import Tensor, nn
+from torch.nn import functional
+
+from endcap.answers import Candidates, Evidence, Items, Reason, Request, Scores, Searcher, Space
+from endcap.errors import InputError
+from endcap.graph import Baskets, baskets_of
+from endcap.graph.walks import important_neighbours
+from endcap.index import Exact
+from endcap.models.base import NO_CANDIDATES, Model
+from endcap.models.complement import Complement
+from endcap.models.cross_sell_lesson import Lesson
+from endcap.models.cross_sell_score import RIVAL, Freshness, Parts, links_of
+from endcap.models.hiding import HidingGraph
+from endcap.models.item_features import FeatureReader
+from endcap.models.search_space import OneOf, Range, SearchSpace
+from endcap.nn.graph_layers import AttentionLayer, ImportanceLayer, SageLayer
+from endcap.nn.items import ItemEmbedding
+from endcap.nn.propagate import Adjacency, spread
+from endcap.nn.training import TrainingSettings, device_of, train
+from endcap.shop import Shop
+
+SPACE = "items"
+WEIGHTS = "weights.safetensors"
+CATEGORY_LEVELS = 4
+VALIDATION_BASKETS = 2_000
+ASKED_TOGETHER = 256
+BASKET = 10  # of a basket the items put in last: those before them say little more
+CLASSIFIER = "complement"  # the folder of what tells complements from substitutes
+COMPLEMENTS = ("complement", "also_bought")
+
+log = logging.getLogger("endcap.models")
+
+Encoder = Literal["hops", "sage", "sage-pool", "gat", "gatv2", "pinsage"]
+
+
+class CrossSellConfig(TrainingSettings, frozen=True, kw_only=True):
+    """Settings of graph cross-sell."""
+
+    encoder: Annotated[
+        Encoder,
+        Meta(description="hops: propagation, all hops side by side; or GraphSAGE, GAT, PinSage between them"),
+    ] = "hops"
+    dim: Annotated[int, Meta(ge=2, le=1024, description="length of vectors")] = 64
+    layers: Annotated[int, Meta(ge=0, le=4, description="hops; 0: no graph")] = 2
+    heads: Annotated[int, Meta(ge=1, description="of attention")] = 4
+    dropout: Annotated[float, Meta(ge=0, lt=1, description="share of activations left out in training")] = 0.3
+    links: Annotated[int, Meta(ge=1, description="partners of an item in the graph, at most")] = 100
+    min_support: Annotated[int, Meta(ge=1, description="baskets behind a link, at least")] = 1
+    half_life_days: Annotated[float, Meta(gt=0, description="age at which a basket counts half")] = 60.0
+    power: Annotated[
+        float, Meta(ge=0, le=1, description="of a message's giver's size: 0 mean over partners, .5 symmetric")
+    ] = 0.5
+    largest: Annotated[int, Meta(ge=0, description="items of a basket that is learnt from, at most; 0: any")] = 50
+    text: Annotated[str, Meta(description="ngrams: of titles; vector_NAME: a column of the items; none")] = "ngrams"
+    text_buckets: Annotated[int, Meta(ge=256, description="hash buckets of the n-grams")] = 1 << 17
+    text_features: Annotated[int, Meta(ge=1, description="n-grams of a title, at most")] = 64
+    id_embedding: Annotated[bool, Meta(description="add a row of the item's own")] = True
+    id_dropout: Annotated[float, Meta(ge=0, lt=1, description="how often an item's own row is left out")] = 0.3
+    temperature: Annotated[
+        float, Meta(ge=0, description="vectors of length 1 and a learnt temperature from this; 0: plain products")
+    ] = 0.0
+    tied: Annotated[bool, Meta(description="one map for asking and answering: a symmetric score")] = False
+    loss: Annotated[Literal["softmax", "bpr", "margin"], Meta(description="BPR and margin: against each negative")] = (
+        "softmax"
+    )
+    margin: Annotated[float, Meta(gt=0, description="of the margin loss (PinSage: .1)")] = 0.1
+    negatives: Annotated[int, Meta(ge=0, description="items drawn for a step, which share them; 0: all items")] = 2048
+    negatives_exponent: Annotated[float, Meta(ge=0, le=2, description="drawn by baskets ** this; 0: evenly")] = 0.0
+    logq: Annotated[float, Meta(ge=0, le=1, description="how far the draw's chances are corrected; 0: not")] = 1.0
+    spare_partners: Annotated[
+        bool, Meta(description="what was ever bought with the asking items is never a negative of theirs")
+    ] = False
+    questions: Annotated[
+        int, Meta(ge=1, description="products that a step asks for, at most; its other baskets are hidden alone")
+    ] = 4096
+    complement: Annotated[
+        Literal["boosting", "logistic", "none"],
+        Meta(description="what tells complements from substitutes; none: everything passes as a complement"),
+    ] = "boosting"
+    looked_at: Annotated[int, Meta(ge=1, le=2000, description="nearest items that the score is worked out for")] = 200
+    popularity: Annotated[
+        float, Meta(ge=-2, le=2, description="added to scores: this times the log of a product's baskets")
+    ] = 0.0
+    validation: Annotated[float, Meta(gt=0, lt=0.5, description="share of the baskets that is not learnt")] = 0.05
+    validation_metric: Annotated[str, Meta(pattern=r"^(mrr|hit_rate)@[1-9]\d*$", description="of the full ranking")] = (
+        "mrr@10"
+    )
+    epochs: int = 30
+    batch_size: Annotated[int, Meta(ge=1, description="baskets of a step")] = 4096
+    learning_rate: float = 5e-3
+
+    def __post_init__(self) -> None:
+        if self.encoder in ("gat", "gatv2") and self.dim % self.heads:
+            raise ValueError(f"dim={self.dim} is no multiple of heads={self.heads}")
+
+
+class CrossSell(Model):
+    """Graph cross-sell; see the module's docstring."""
+
+    system = "cross-sell"
+    Config = CrossSellConfig
+    config: CrossSellConfig
+    search_space: ClassVar[SearchSpace] = {
+        "learning_rate": Range(1e-3, 2e-2, log=True),
+        "dropout": Range(0.0, 0.5),
+        "layers": OneOf(1, 2, 3),
+        "power": OneOf(0.0, 0.5),
+    }
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._searcher: Searcher | None = None
+        self._relations: pa.Table | None = None
+        self._complement: Complement | None = None
+
+    def with_relations(self, table: pa.Table) -> Self:
+        """What goes with what by somebody's word: rows of item, other and relation, as ids. Call it before `fit`.
+
+        Complements (relation `complement` or `also_bought`) count as baskets of two from the log's last day, beside the
+        shop's own; with substitutes (`substitute`, `also_viewed`) they teach to tell the two apart. Links may know the
+        future, which an evaluation should say.
+        """
+        self._relations = table
+        return self
+
+    # -- fitting -----------------------------------------------------------------------------------------------------
+
+    def _fit(self, shop: Shop, *, seed: int, threads: int, show: bool) -> None:
+        config = self.config
+        baskets = self._baskets(shop)
+        if len(baskets) == 0:
+            log.warning("%s: no basket holds two products: there is nothing to learn, and no answer", self.system)
+        device = device_of(config)
+        torch.set_num_threads(max(1, threads))
+        self._reader = FeatureReader.of(
+            shop.catalogue, text=config.text, buckets=config.text_buckets, at_most=config.text_features,
+            levels=CATEGORY_LEVELS, ids=config.id_embedding, where=self.system,
+        )  # fmt: skip
+        self._features = self._reader.read(shop.catalogue, own_ids=True)
+        self._bought = np.bincount(baskets.items, minlength=shop.n_items).astype(np.int64)
+        torch.manual_seed(seed)
+        held = _drawn(len(baskets), config.validation, seed)
+        lesson = Lesson(self, baskets, held, seed, threads)
+        self._towers = Towers(self, lesson.graph).to(device)
+        course = train(
+            self._towers,
+            plan=lesson.plan,
+            loss=lesson.loss,
+            validate=lesson.validate if len(held) else None,
+            watch=self._towers.watch,
+            settings=config,
+            seed=seed,
+            keeper=self.checkpoint.stage("training"),
+            name=self.system,
+            threads=threads,
+            show=show,
+        )
+        whole = HidingGraph(baskets, shop.n_items, config, threads)
+        self._towers.graph = whole
+        self._course = course.summary()
+        with torch.no_grad():
+            source, target, offset = (part.cpu().numpy() for part in self._towers.tables(whole.mass))
+        self._source, self._target = source, target
+        self._offset = offset + config.popularity * np.log1p(self._bought).astype(np.float32)
+        self._partners, self._freshness = whole.counted.counts, Freshness.of(whole.counted, shop)
+        self._complement = self._classifier(shop, seed, threads)
+        self._towers = self._towers.cpu()
+        self._searcher = None
+
+    def _baskets(self, shop: Shop) -> Baskets:
+        """The shop's baskets of two products and more, and what relations link."""
+        bought = baskets_of(shop, largest=self.config.largest)
+        bought = bought.where(bought.sizes >= 2)
+        if self._relations is None:
+            return bought
+        names = np.array(self._relations["relation"].to_pylist(), object)
+        told = self._relations.filter(pa.array(np.isin(names, COMPLEMENTS)))
+        pair = np.sort([shop.items.encode(told[name].to_pylist()) for name in ("item", "other")], axis=0)
+        linked = np.unique(pair.T[(pair[0] >= 0) & (pair[0] != pair[1])], axis=0).astype(np.int32)
+        n = len(linked)
+        last = bought.time.max(initial=0)
+        return Baskets(
+            np.append(bought.offsets, bought.offsets[-1] + 2 * np.arange(1, n + 1)),
+            np.append(bought.items, linked.ravel()),
+            np.append(bought.user, int(bought.user.max(initial=-1)) + 1 + np.arange(n, dtype=np.int32)),
+            np.append(bought.time, np.full(n, last)),
+            bought.unit,
+        )
+
+    def _classifier(self, shop: Shop, seed: int, threads: int) -> Complement | None:
+        """What tells complements from substitutes; None where the shop gives too few examples of either."""
+        if self.config.complement == "none":
+            return None
+        classifier = Complement(method=self.config.complement)
+        try:
+            return classifier.fit(shop, self._relations, seed=seed, threads=threads)
+        except InputError as error:
+            log.warning("%s: no rivals are left out: %s", self.system, error)
+            return None
+
+    # -- storing -----------------------------------------------------------------------------------------------------
+
+    def _arrays(self) -> Mapping[str, NDArray[Any]]:
+        return {
+            "source": self._source,
+            "target": self._target,
+            "offset": self._offset,
+            "bought": self._bought,
+            "partners-indptr": self._partners.indptr,
+            "partners-indices": self._partners.indices,
+            "partners-data": self._partners.data,
+            **{f"fresh-{name}": array for name, array in self._freshness.arrays().items()},
+            **self._reader.arrays(),
+        }
+
+    def _learned(self) -> dict[str, Any]:
+        classifier = None if self._complement is None else self._complement.about()
+        return {"course": self._course, "features": self._reader.learned(), "complement": classifier}
+
+    def _write(self, folder: Path) -> None:
+        if self._complement is not None:
+            (folder / CLASSIFIER).mkdir()
+            self._complement.write(folder / CLASSIFIER)
+
+    def _read(self, folder: Path) -> None:
+        if self._classified is not None:
+            self._complement = Complement.read(folder / CLASSIFIER, self._classified)
+
+    def _restore(self, arrays: Mapping[str, NDArray[Any]], learned: Mapping[str, Any]) -> None:
+        self._source, self._target, self._offset = arrays["source"], arrays["target"], arrays["offset"]
+        self._bought = arrays["bought"]
+        n = len(self._bought)
+        parts = (arrays[f"partners-{part}"] for part in ("data", "indices", "indptr"))
+        self._partners = csr_array(tuple(parts), shape=(n, n), copy=False)
+        fresh = {name: arrays[f"fresh-{name}"] for name in Freshness._fields}
+        self._freshness = Freshness(**fresh)
+        self._reader = FeatureReader.restored(learned["features"], arrays)
+        self._course, self._classified = learned["course"], learned["complement"]
+
+    # -- answers -----------------------------------------------------------------------------------------------------
+
+    def spaces(self) -> dict[str, Space]:
+        known = np.flatnonzero(self._bought).astype(np.int32)
+        if len(known) == 0:
+            return {}
+        return {SPACE: Space(known, np.column_stack([self._target[known], self._offset[known]]))}
+
+    def attach(self, searchers: Mapping[str, Searcher]) -> None:
+        """Search with this instead of exactly."""
+        self._searcher = searchers.get(SPACE, self._searcher)
+
+    def query(self, request: Request) -> NDArray[np.float32]:
+        """(q, d + 1): what the item, the basket or the last action asks with; q is 0 where none of them is known."""
+        asked = self._asked_of(request)
+        if len(asked) == 0:
+            return np.empty((0, self._source.shape[1] + 1), np.float32)
+        return np.append(self._source[asked].mean(0), np.float32(1))[None]
+
+    def _asked_of(self, request: Request) -> Items:
+        """The known items that a request asks with: the one it names, its basket's last ones, or the last action's."""
+        if request.item is not None:
+            asked = np.array([request.item], np.int32)
+        elif len(request.basket):
+            asked = request.basket[-BASKET:]
+        else:
+            asked = request.history.items[-1:]
+        return asked[(asked >= 0) & (asked < len(self._bought))]
+
+    def candidates(self, request: Request) -> Candidates:
+        """What goes with the item, the basket or the last action; nothing that was asked with, and no rival of it.
+
+        The nearest items are taken, rivals left out, and the others put in the order of the cross-sell score; where too
+        few are left, twice as many are looked at, once.
+        """
+        query, asked = self.query(request), self._asked_of(request)
+        if len(query) == 0:
+            return NO_CANDIDATES
+        looked_at = max(self.config.looked_at, 2 * request.k) + len(asked)
+        for wanted in (looked_at, 2 * looked_at):
+            items = self._search(query, min(wanted, len(self._bought)), request.allowed)[0][0]
+            items = items[(items >= 0) & ~np.isin(items, asked) & ~np.isin(items, request.basket)]
+            parts = self.parts(asked, items)
+            kept = np.flatnonzero(~parts.rivals)
+            if len(kept) >= request.k or wanted >= len(self._bought):
+                break
+        kept = kept[np.argsort(-parts.final[kept], kind="stable")][: request.k]
+        items, scores = items[kept], parts.final[kept].astype(np.float32)
+        because, strength = self._strongest_link(asked, items)
+        intent = self._trained().intent
+        evidence = Evidence(
+            because, np.where(strength > 0, intent, -1).astype(np.int8), np.full(len(items), intent, np.int8)
+        )
+        return Candidates(items, scores, [self.system] * len(items), evidence)
+
+    def parts(self, asked: Items, items: Items) -> Parts:
+        """What the score of each item (n,) is made of, for somebody who has `asked` (m,); all known to the model.
+
+        A basket's similarity is that of its mean, and P(complement) that of what the item goes with best; but what
+        shares its category with something in the basket and does not go with that is a rival, whatever else lies there.
+        """
+        if len(items) == 0:
+            return Parts(*(np.zeros(0, np.float32) for _ in range(3)))
+        query, target = self._source[asked].mean(0), self._target[items]
+        length = np.linalg.norm(query) * np.linalg.norm(target, axis=1)
+        similarity = target @ query / np.maximum(length, 1e-12)
+        probability = np.ones(len(items), np.float32)
+        if self._complement is not None:
+            each = self._complement.probability(np.repeat(asked, len(items)), np.tile(items, len(asked)))
+            each, leaf = each.reshape(len(asked), len(items)), self._freshness.leaf
+            beside = (leaf[asked][:, None] == leaf[items]) & (leaf[items] >= 0)
+            rival = np.where(beside, each, 1).min(0)
+            probability = np.where(rival < RIVAL, rival, each.max(0))
+        return Parts(similarity, probability, self._freshness.recency(asked, items))
+
+    def score(self, request: Request, items: Items) -> Scores:
+        """Scores of any items; those that were in no basket come last."""
+        query = self.query(request)
+        scores = np.zeros(len(items), np.float32)
+        known = (items >= 0) & (items < len(self._bought))
+        known[known] = self._bought[items[known]] > 0
+        if len(query) and known.any():
+            scores[known] = self._target[items[known]] @ query[0, :-1] + self._offset[items[known]]
+            scores[~known] = scores[known].min() - 1
+        return scores
+
+    def explain(self, request: Request, item: int) -> list[Reason]:
+        """How often it was bought with what was asked with, then the parts of its score."""
+        asked = self._asked_of(request)
+        if len(asked) == 0 or not 0 <= item < len(self._bought):
+            return []
+        because, strength = self._strongest_link(asked, np.array([item], np.int32))
+        reasons = []
+        if strength[0] > 0:
+            reasons.append(Reason("relation", item=int(because[0]), value=float(strength[0]), note="bought together"))
+        parts = self.parts(asked, np.array([item], np.int32))
+        return [*reasons, *(Reason("part", note=name, value=float(v[0])) for name, v in parts._asdict().items())]
+
+    def related_batch(
+        self, items: Items, seen_as: int, want: int, k: int, allowed: NDArray[np.bool_] | None = None
+    ) -> tuple[Items, Scores]:
+        """See `endcap.answers.RelatesItems`; interactions make no difference."""
+        found = np.full((len(items), k), -1, np.int32)
+        scores = np.full((len(items), k), -np.inf, np.float32)
+        known = np.flatnonzero((items >= 0) & (items < len(self._source)))
+        for begin in range(0, len(known) if k > 0 else 0, ASKED_TOGETHER):
+            block = known[begin : begin + ASKED_TOGETHER]
+            queries = np.column_stack([self._source[items[block]], np.ones(len(block), np.float32)])
+            near, near_scores = self._search(queries, k + 1, allowed)
+            near_scores = np.where(near == items[block, None], -np.inf, near_scores)
+            order = np.argsort(-near_scores, axis=1, kind="stable")[:, :k]
+            scores[block, : order.shape[1]] = np.take_along_axis(near_scores, order, 1)
+            found[block, : order.shape[1]] = np.take_along_axis(near, order, 1)
+        found[np.isneginf(scores)] = -1
+        return found, scores
+
+    def _search(self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None) -> tuple[Items, Scores]:
+        if not self._bought.any():
+            return np.full((len(queries), k), -1, np.int32), np.full((len(queries), k), -np.inf, np.float32)
+        if self._searcher is None:
+            self._searcher = Exact(self.spaces()[SPACE])
+        return self._searcher.search(np.ascontiguousarray(queries, np.float32), k, allowed)
+
+    def _strongest_link(self, asked: Items, items: Items) -> tuple[Items, NDArray[np.float32]]:
+        """(n,) of what was asked with the item that each was most often bought with (-1: none), and how often."""
+        if len(asked) == 0 or len(items) == 0:
+            return np.full(len(items), -1, np.int32), np.zeros(len(items), np.float32)
+        times = links_of(self._partners, asked, items)
+        best = times.argmax(0)
+        strength = times[best, np.arange(len(items))]
+        return np.where(strength > 0, asked[best], -1).astype(np.int32), strength
+
+
+class Towers(nn.Module):
+    """From what is known of items, and the graph, to what they ask and answer with."""
+
+    def __init__(self, model: CrossSell, graph: HidingGraph) -> None:
+        super().__init__()
+        self.config = config = model.config
+        self.graph, self.features = graph, model._features
+        self.embedding = ItemEmbedding(config.dim, model._reader.sizes, config.id_dropout)
+        self.dropout = nn.Dropout(config.dropout)
+        self.convolutions = nn.ModuleList(_layers(config))
+        wide = config.dim * (1 + config.layers) if config.encoder == "hops" else config.dim
+        self.source = nn.Linear(wide, config.dim, bias=False)
+        self.target = self.source if config.tied else nn.Linear(wide, config.dim, bias=False)
+        for head in dict.fromkeys([self.source, self.target]):  # at first both are the mean of the hops, a little apart
+            start = torch.eye(config.dim).repeat(1, wide // config.dim) * (config.dim / wide)
+            head.weight.data = start + 0.01 * torch.randn_like(start)
+        self.offset = nn.Parameter(torch.zeros(len(model._bought)))
+        self.log_scale = nn.Parameter(torch.tensor(-np.log(config.temperature or 1.0), dtype=torch.float32))
+
+    def tables(self, mass: NDArray[np.float32]) -> tuple[Tensor, Tensor, Tensor]:
+        """What all items ask with (n, d), answer with (n, d), and their offsets (n,)."""
+        nodes = self.dropout(self.nodes(mass))
+        source, target = self.source(nodes), self.target(nodes)
+        if not self.config.temperature:
+            return source, target, self.offset
+        return (
+            functional.normalize(source, dim=1) * self.log_scale.exp(),
+            functional.normalize(target, dim=1),
+            self.offset,
+        )
+
+    def nodes(self, mass: NDArray[np.float32]) -> Tensor:
+        """h (n, wide)."""
+        config, graph = self.config, self.graph
+        vectors = self.embedding(self.features, np.arange(len(self.features)))
+        weights = graph.shares(mass, config.power).to(vectors.device)
+        if config.encoder == "hops":
+            hops = [vectors]
+            for _ in range(config.layers):
+                hops.append(spread(graph.adjacency, weights, hops[-1]))
+            return torch.cat(hops, dim=1)
+        heard, shares = self._heard(mass)
+        shares = shares.to(vectors.device)
+        for layer in self.convolutions:
+            vectors = self.dropout(vectors)
+            vectors = functional.normalize(functional.relu(layer(vectors, vectors, heard, shares)), dim=1)
+        return vectors
+
+    def _heard(self, mass: NDArray[np.float32]) -> tuple[Adjacency, Tensor]:
+        """Whom each item hears and how much each counts: partners, or PinSage's important neighbours."""
+        if self.config.encoder != "pinsage":
+            return self.graph.adjacency, self.graph.shares(mass, 0.0)
+        adjacency = self.graph.adjacency
+        left = csr_array((mass, adjacency.columns, adjacency.offsets), shape=adjacency.shape, copy=True)
+        left.eliminate_zeros()
+        near = Adjacency(important_neighbours(left, k=min(50, self.config.links)))
+        return near, near.weights
+
+    def watch(self) -> dict[str, float]:
+        """The mean cosine of what items answer with: 1 would be over-smoothed."""
+        vectors = functional.normalize(self.tables(self.graph.mass)[1], dim=1)
+        n = max(2, len(vectors))
+        return {"mean_cosine": float((vectors.sum(0) ** 2).sum() - n) / (n * (n - 1))}
+
+
+def _layers(config: CrossSellConfig) -> list[nn.Module]:
+    """The convolutions between the hops; none for plain propagation."""
+    dim, last = config.dim, config.layers - 1
+    if config.encoder in ("sage", "sage-pool"):
+        return [SageLayer(dim, dim, "max" if config.encoder == "sage-pool" else "mean") for _ in range(config.layers)]
+    if config.encoder in ("gat", "gatv2"):
+        second = config.encoder == "gatv2"
+        return [
+            AttentionLayer(dim, dim, config.heads, joined=layer < last, second=second) for layer in range(config.layers)
+        ]
+    if config.encoder == "pinsage":
+        return [ImportanceLayer(dim, dim) for _ in range(config.layers)]
+    return []
+
+
+def _drawn(n: int, share: float, seed: int) -> NDArray[np.int64]:
+    """Baskets that are held out, in order."""
+    wanted = min(VALIDATION_BASKETS, int(n * share))
+    return np.sort(np.random.default_rng([seed, 2]).choice(n, wanted, replace=False))

@@ -1,0 +1,127 @@
+"""The cross-sell score: similarity x P(complement) x recency, each part for people to read (B4 of the notes).
+
+The source multiplies and hides what is more likely a rival. Chosen here: similarity is a cosine, never below 0;
+P(complement) is calibrated; recency is a floor plus the rest times how fresh the purchases behind a pair are, so that a
+pair bought in the last weeks has 1 and one bought long ago the floor. A pair never bought together takes the recency of
+its two categories, and 1 where these were not bought together either.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from endcap.answers import Items
+from endcap.graph import CoPurchase
+from endcap.shop import Shop
+
+FLOOR = 0.5  # of recency
+RIVAL = 0.5  # below this P(complement) it is a substitute
+
+Floats = NDArray[np.floating]
+
+
+class Parts(NamedTuple):
+    """What a score is made of, each (n,); `final` is their product."""
+
+    similarity: Floats
+    complement: Floats
+    recency: Floats
+
+    @property
+    def final(self) -> Floats:
+        """(n,)."""
+        return np.maximum(self.similarity, 0) * self.complement * self.recency
+
+    @property
+    def rivals(self) -> NDArray[np.bool_]:
+        """(n,) what is more likely a substitute."""
+        return self.complement < RIVAL
+
+
+class Freshness(NamedTuple):
+    """How fresh the purchases of pairs are: what was bought first in the rows.
+
+    Attributes:
+        offsets, items: the pairs in CSR form; mass, faded: how often the second was bought with or after the first, and
+        the same with each time weighed by its age;
+        leaf: (n_items,) number of the category, -1 unknown; leaf_keys, leaf_share: ascending first * categories +
+        second, and the share of the mass that is left of such pairs.
+    """
+
+    offsets: NDArray[np.integer]
+    items: NDArray[np.integer]
+    mass: NDArray[np.float32]
+    faded: NDArray[np.float32]
+    leaf: NDArray[np.int64]
+    leaf_keys: NDArray[np.int64]
+    leaf_share: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, counted: CoPurchase, shop: Shop) -> Self:
+        """From counts and the categories of the shop."""
+        forward, faded = counted.forward, counted.forward_decayed
+        leaf = _leaves(shop.catalogue, counted.n_items)
+        row = np.repeat(np.arange(counted.n_items), np.diff(forward.indptr))
+        one, other = leaf[row], leaf[forward.indices]
+        known = (one >= 0) & (other >= 0)
+        n = int(leaf.max(initial=-1)) + 1
+        keys, place = np.unique(one[known] * n + other[known], return_inverse=True)
+        mass = np.bincount(place, forward.data[known], len(keys))
+        left = np.bincount(place, faded.data[known], len(keys))
+        share = np.divide(left, mass, out=np.ones(len(keys)), where=mass > 0).astype(np.float32)
+        return cls(forward.indptr, forward.indices, forward.data, faded.data, leaf, keys, share)
+
+    def recency(self, asked: Items, items: Items) -> Floats:
+        """(n,) of items to follow what was asked with; several of these count by their mass."""
+        mass, faded = np.zeros(len(items)), np.zeros(len(items))
+        for item in asked.tolist():
+            row = slice(self.offsets[item], self.offsets[item + 1])
+            place, linked = find(self.items[row], items)
+            mass[linked] += self.mass[row][place[linked]]
+            faded[linked] += self.faded[row][place[linked]]
+        by_leaf = np.ones(len(items))
+        n = int(self.leaf.max(initial=-1)) + 1
+        keys = np.concatenate([np.where(self.leaf[items] >= 0, self.leaf[item] * n + self.leaf[items], -1)
+                               for item in asked.tolist() if self.leaf[item] >= 0]
+                              or [np.empty(0, np.int64)])  # fmt: skip
+        if len(keys):
+            place, linked = find(self.leaf_keys, keys)
+            shares = np.ones(len(keys))
+            shares[linked] = self.leaf_share[place[linked]]
+            by_leaf = shares.reshape(-1, len(items)).mean(0)
+        share = np.divide(faded, mass, out=by_leaf, where=mass > 0)
+        return FLOOR + (1 - FLOOR) * share
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """To store, by name."""
+        return self._asdict()
+
+
+def find(row: NDArray[np.integer], items: NDArray[np.integer]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Where items stand in an ascending row, and whether they do."""
+    if len(row) == 0:
+        return np.zeros(len(items), np.intp), np.zeros(len(items), bool)
+    place = np.minimum(np.searchsorted(row, items), len(row) - 1)
+    return place, row[place] == items
+
+
+def links_of(graph: csr_array, asked: Items, items: Items) -> NDArray[np.float32]:
+    """(m, n) the weight of the link from each that was asked with to each item, 0 where there is none."""
+    weights = np.zeros((len(asked), len(items)), np.float32)
+    for place, item in enumerate(asked.tolist()):
+        row = slice(graph.indptr[item], graph.indptr[item + 1])
+        where, linked = find(graph.indices[row], items)
+        weights[place, linked] = graph.data[row][where[linked]]
+    return weights
+
+
+def _leaves(catalogue: pa.Table, n_items: int) -> NDArray[np.int64]:
+    if "category" not in catalogue.column_names:
+        return np.full(n_items, -1, np.int64)
+    codes = catalogue["category"].cast(pa.string()).combine_chunks().dictionary_encode()
+    return codes.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)

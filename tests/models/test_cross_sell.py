@@ -1,0 +1,158 @@
+"""Graph cross-sell on a simulated shop whose complements and rivals are known."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from endcap import Shop, models, simulate
+from endcap.answers import NOTHING, Request
+from endcap.models.cross_sell import CrossSell
+from endcap.simulate import ShopSettings
+
+SETTINGS = {"dim": 16, "epochs": 15, "batch_size": 512, "negatives": 0, "learning_rate": 0.02, "text_buckets": 4096}
+N_ITEMS = 150
+
+
+@cache
+def made() -> simulate.Simulation:
+    return simulate.tables(
+        ShopSettings(events=20_000, items=N_ITEMS, users=1_500, seed=1, best=0, converts=0.8, checkout=0.9)
+    )
+
+
+@cache
+def shop() -> Shop:
+    return Shop.from_tables(made().events, made().items)
+
+
+@cache
+def trained() -> CrossSell:
+    return CrossSell(**SETTINGS).fit(shop())
+
+
+@cache
+def truth() -> tuple[dict[str, set[str]], dict[str, str]]:
+    """The planted complements of each item, and its leaf, whose items are rivals."""
+    complements: dict[str, set[str]] = {}
+    for item, other in zip(*(made().truth["complements"][n].to_pylist() for n in ("item", "complement")), strict=True):
+        complements.setdefault(item, set()).add(other)
+    items = made().truth["items"]
+    return complements, dict(zip(items["item"].to_pylist(), items["leaf"].to_pylist(), strict=True))
+
+
+def share_of_complements(model: CrossSell) -> float:
+    ids, (complements, _) = shop().items.ids.to_pylist(), truth()
+    lists, _ = model.related_batch(np.arange(N_ITEMS, dtype=np.int32), 0, 3, 10)
+    return (
+        float(
+            np.mean(
+                [len({ids[i] for i in row if i >= 0} & complements.get(ids[n], set())) for n, row in enumerate(lists)]
+            )
+        )
+        / 10
+    )
+
+
+def test_planted_complements_are_found_far_above_chance() -> None:
+    assert share_of_complements(trained()) > 3 * 10 / N_ITEMS
+
+
+@pytest.mark.parametrize("encoder", ["sage", "sage-pool", "gat", "gatv2", "pinsage"])
+def test_every_encoder_learns(encoder: str) -> None:
+    model = CrossSell(**SETTINGS, encoder=encoder, complement="none").fit(shop())
+    losses = [epoch["loss"] for epoch in model._course["epochs"]]
+    assert losses[-1] < losses[0]
+    assert share_of_complements(model) > 1.2 * 10 / N_ITEMS
+
+
+def test_a_rival_never_comes_first_and_hardly_ever_at_all() -> None:
+    ids, (_, leaf) = shop().items.ids.to_pylist(), truth()
+    rivals = []
+    for item in range(N_ITEMS):
+        answer = trained().candidates(Request(k=5, item=item))
+        assert item not in answer.items
+        rivals.append([leaf[ids[other]] == leaf[ids[item]] for other in answer.items])
+    assert not any(row[0] for row in rivals if row)
+    without = CrossSell(**SETTINGS, complement="none").fit(shop())
+    lists, _ = without.related_batch(np.arange(N_ITEMS, dtype=np.int32), 0, 3, 5)
+    among_all = np.mean([leaf[ids[b]] == leaf[ids[a]] for a, row in enumerate(lists) for b in row])
+    assert np.mean(np.concatenate(rivals)) < 0.2 * among_all
+
+
+def test_the_score_is_the_product_of_its_parts_and_falls() -> None:
+    answer = trained().candidates(Request(k=5, item=3))
+    parts = trained().parts(np.array([3], np.int32), answer.items)
+    np.testing.assert_allclose(answer.scores, parts.final, rtol=1e-6)
+    assert (np.diff(answer.scores) <= 0).all()
+    assert not parts.rivals.any()
+
+
+def test_reasons_name_what_was_bought_with_it_and_the_parts() -> None:
+    request = Request(k=3, item=3)
+    answer = trained().candidates(request)
+    linked = answer.items[answer.evidence.because >= 0]
+    reasons = trained().explain(request, int(linked[0]))
+    assert [reason.kind for reason in reasons] == ["relation", "part", "part", "part"]
+    assert reasons[0].value == trained()._partners[[3], [int(linked[0])]]
+    assert np.prod([reason.value for reason in reasons[1:]]) == pytest.approx(
+        answer.scores[answer.items == linked[0]][0], rel=1e-5
+    )
+
+
+def test_a_basket_is_answered_without_what_is_in_it() -> None:
+    basket = np.array([1, 2, 3], np.int32)
+    answer = trained().candidates(Request(k=10, basket=basket))
+    assert len(answer)
+    assert not np.isin(answer.items, basket).any()
+
+
+def test_a_very_large_basket_and_one_of_unknown_items() -> None:
+    large = np.random.default_rng(0).integers(0, N_ITEMS, 10_000).astype(np.int32)
+    assert len(trained().candidates(Request(k=5, basket=large))) == 0  # it holds everything there is
+    half = trained().candidates(Request(k=5, basket=large[large < N_ITEMS // 2]))
+    assert len(half)
+    assert (half.items >= N_ITEMS // 2).all()
+    assert len(trained().candidates(Request(k=5, basket=np.array([10**6, -1], np.int32)))) == 0
+    mixed = trained().candidates(Request(k=5, basket=np.array([10**6, 3], np.int32)))
+    np.testing.assert_array_equal(mixed.items, trained().candidates(Request(k=5, basket=np.array([3], np.int32))).items)
+
+
+def test_it_comes_back_with_its_classifier(tmp_path: Path) -> None:
+    trained().save(tmp_path / "model")
+    opened = models.open(tmp_path / "model")
+    for item in (0, 7, 90):
+        ours, theirs = (model.candidates(Request(k=8, item=item)) for model in (trained(), opened))
+        np.testing.assert_array_equal(ours.items, theirs.items)
+        np.testing.assert_array_equal(ours.scores, theirs.scores)
+
+
+def test_without_examples_of_both_kinds_nothing_is_left_out_and_the_log_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    events = made().events.filter(pa.compute.equal(made().events["interaction"], "purchase"))
+    with caplog.at_level(logging.WARNING):
+        model = CrossSell(**SETTINGS | {"epochs": 1}).fit(Shop.from_tables(events, made().items))
+    assert "no rivals are left out" in caplog.text
+    assert len(model.candidates(Request(k=3, item=0)))
+
+
+def test_relations_are_links_like_baskets() -> None:
+    """Items 0 and 1 are linked by word alone; the next question for one of them finds the other."""
+    clicks = {"user": ["a", "b"], "item": ["x", "y"], "interaction": ["click"] * 2, "time": [1_600_000_000] * 2}
+    items = pa.table({"item": [f"i{n}" for n in range(8)]})
+    catalogued = Shop.from_tables(pa.table(clicks), items)
+    pairs = [("i0", "i1"), ("i0", "i1"), ("i2", "i3"), ("i4", "i5"), ("i4", "i4"), ("i6", "nobody")]
+    table = pa.table({"item": [a for a, _ in pairs], "other": [b for _, b in pairs], "relation": ["also_bought"] * 6})
+    model = CrossSell(**SETTINGS | {"epochs": 40}, complement="none").with_relations(table).fit(catalogued)
+    assert model.related("i0", k=1)[0][0] == "i1"
+    assert model._partners.nnz == 6
+
+
+def test_nobody_is_asked_for_nothing() -> None:
+    assert len(trained().candidates(Request(k=5, basket=NOTHING))) == 0
