@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ir_measures import RR, R, Success, nDCG
 
 from endcap import metrics
+from endcap.errors import InputError
 from endcap.metrics import NEVER
 
 LISTS = np.array([[3, 0, 7, 1], [0, 2, -1, -1], [-1, -1, -1, -1], [5, 6, 4, 2]], np.int32)
@@ -259,3 +260,52 @@ def test_lists_are_asked_for_once_and_in_blocks() -> None:
 
     assert (metrics.intent_ranks(cases, related, block=2).union == 0).all()
     assert asked == [[0, 1], [2, 3], [4]]
+
+
+# -- ties --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("k", [1, 3, 10])
+def test_tied_metrics_are_the_mean_over_all_orders_of_equal_scores(k: int) -> None:
+    rng = np.random.default_rng(0)
+    others = rng.integers(0, 4, (50, 12)).astype(float)
+    others[:10, :5] = -np.inf
+    own = rng.integers(-1, 4, 50).astype(float)
+    own[own < 0] = -np.inf  # what cannot be judged ties with what cannot be judged
+    above, ties = (others > own[:, None]).sum(1), (others == own[:, None]).sum(1)
+    found = metrics.tied_hit_rate(above, ties, k), metrics.tied_mrr(above, ties, k), metrics.tied_ndcg(above, ties, k)
+    for row in range(50):
+        places = above[row] + 1 + np.arange(ties[row] + 1)  # one for each number of tied others that come before
+        inside = places <= k
+        assert found[0][row] == pytest.approx(inside.mean())
+        assert found[1][row] == pytest.approx((inside / places).mean())
+        assert found[2][row] == pytest.approx((inside / np.log2(1 + places)).mean())
+
+
+def test_shuffling_equal_scores_gives_the_tied_figures_on_average() -> None:
+    rng = np.random.default_rng(1)
+    scores = np.array([2.0, 1, 1, 1, 1, 0, 0])  # the first of the ones is the target
+    places = []
+    for _ in range(20_000):
+        order = np.lexsort((rng.random(7), -scores))
+        places.append(1 + np.flatnonzero(order == 1)[0])
+    above, ties = np.array([1]), np.array([3])
+    drawn = np.array(places)
+    assert metrics.tied_hit_rate(above, ties, 3)[0] == pytest.approx((drawn <= 3).mean(), abs=0.02)
+    assert metrics.tied_mrr(above, ties)[0] == pytest.approx((1 / drawn).mean(), abs=0.01)
+
+
+def test_without_ties_a_place_is_a_place() -> None:
+    above, none = np.array([0, 4, 10]), np.zeros(3, np.int64)
+    assert metrics.tied_hit_rate(above, none, 5).tolist() == [1, 1, 0]
+    assert metrics.tied_mrr(above, none).tolist() == pytest.approx([1, 1 / 5, 1 / 11])
+    assert metrics.tied_mrr(above, none, 10).tolist() == pytest.approx([1, 1 / 5, 0])
+    assert len(metrics.tied_ndcg(above[:0], none[:0], 10)) == 0
+
+
+@pytest.mark.parametrize(
+    ("above", "ties", "k"), [([-1], [0], 5), ([0], [0, 1], 5), ([0.5], [0], 5), ([0], [0], 0), ([0], [0], True)]
+)
+def test_places_that_cannot_be_are_refused(above: list, ties: list, k: int) -> None:
+    with pytest.raises(InputError):
+        metrics.tied_hit_rate(np.array(above), np.array(ties), k)

@@ -22,6 +22,7 @@ Ints = NDArray[np.int64]
 Items = NDArray[np.int32]
 
 NEVER = np.iinfo(np.int32).max
+MOST_PLACES = 1 << 27  # of a ranking with ties
 
 # -- rankings ----------------------------------------------------------------------------------------------------------
 
@@ -175,6 +176,49 @@ def _of_queries(n_relevant: NDArray[np.integer], hits: Bools) -> NDArray[np.inte
 
 def _share(part: NDArray, whole: NDArray) -> Floats:
     return np.divide(part, whole, out=np.full(len(whole), np.nan), where=np.asarray(whole) > 0)
+
+
+# -- one target among others, by scores --------------------------------------------------------------------------------
+
+
+def tied_hit_rate(above: NDArray[np.integer], ties: NDArray[np.integer], k: int) -> Floats:
+    """The chance that a target stands among the first k when equal scores lie in random order, (q,).
+
+    Its place is one of above + 1 ... above + ties + 1, each as likely as the others, so that every metric m of a place
+    is expected to be sum m(place) / (ties + 1) over these: here min(1, max(0, (k - above) / (ties + 1))).
+
+    Args:
+        above: (q,) how many others have a higher score than the target; ties: (q,) how many have the same.
+    """
+    return _over_ties(above, ties, k, lambda place: np.ones(len(place)))
+
+
+def tied_mrr(above: NDArray[np.integer], ties: NDArray[np.integer], k: int | None = None) -> Floats:
+    """The mean of 1 / place over the places that `tied_hit_rate` speaks of, 0 beyond k, (q,).
+
+    With H(n) = 1 + 1/2 + ... + 1/n it is (H(above + ties + 1) - H(above)) / (ties + 1).
+    """
+    return _over_ties(above, ties, NEVER if k is None else k, lambda place: 1 / place)
+
+
+def tied_ndcg(above: NDArray[np.integer], ties: NDArray[np.integer], k: int) -> Floats:
+    """The mean of 1 / log2(1 + place) over the places that `tied_hit_rate` speaks of, 0 beyond k, (q,)."""
+    return _over_ties(above, ties, k, lambda place: 1 / np.log2(1 + place))
+
+
+def _over_ties(
+    above: NDArray[np.integer], ties: NDArray[np.integer], k: int, gain: Callable[[Floats], Floats]
+) -> Floats:
+    above, ties = _whole("above", above, 0), _whole("ties", ties, 0)
+    if len(above) != len(ties):
+        raise InputError(f"above and ties: of one length, not {len(above)} and {len(ties)}")
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        raise InputError(f"k: a whole number of 1 or more is needed, not {k!r}")
+    last = np.minimum(above + ties + 1, k)
+    if last.max(initial=0) > MOST_PLACES:
+        raise InputError(f"above and ties: places up to {MOST_PLACES:,} can be judged, not {last.max():,}")
+    until = np.append(0.0, np.cumsum(gain(np.arange(1.0, last.max(initial=0) + 1))))
+    return (until[last] - until[np.minimum(above, last)]) / (ties + 1)
 
 
 # -- intervals ---------------------------------------------------------------------------------------------------------

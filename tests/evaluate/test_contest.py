@@ -47,11 +47,13 @@ def test_the_json_has_the_shape_that_scripts_rely_on(reports: dict, protocol: st
     assert set(found) == {"protocol", "data", "models", "paired", "segments"}
     assert found["protocol"] == protocol
     assert list(found["models"]) == ["item-knn", "popularity", "co-occurrence"]
-    wanted = (
-        {"purchase_intent@200"} if protocol == "purchase-intent" else {"hit_rate@10", "recall@20", "ndcg@10", "mrr"}
-    )
+    wanted = {
+        "purchase-intent": {"purchase_intent@200"},
+        "next-item": {"hit_rate@10", "recall@20", "ndcg@10", "mrr"},
+        "cross-sell": {"hit_rate@10", "hit_rate@10/uniform1000", "hit_rate@10/popularity1000", "ndcg@10", "mrr"},
+    }
     for figures in found["models"].values():
-        assert wanted <= set(figures)
+        assert wanted[protocol] <= set(figures)
         assert all(set(figure) == KEYS for figure in figures.values())
     assert all(set(row) == {"a", "b", "metric", "difference", "low", "high"} for row in found["paired"])
     assert len(found["paired"]) == 3 * len(found["models"]["popularity"])

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
 
 import endcap
 from endcap import evaluate as evaluate_package
@@ -28,6 +29,7 @@ from endcap.jobs.forget import forget
 from endcap.jobs.publish import publish
 from endcap.jobs.refresh import refresh
 from endcap.models import ranker, ranker_features
+from endcap.models.rules import rules
 from endcap.release import Part, Release
 from endcap.serve.app import create_app
 from endcap.serve.service import ServerSettings
@@ -44,7 +46,10 @@ PACKAGES = (endcap, shop, index, evaluate_package, release, graph, simulate)
 REFERENCE = Path(__file__).parents[2] / "docs" / "api.md"
 
 WITHOUT: dict[str, str] = {
-    **dict.fromkeys(["endcap.__version__", "endcap.evaluate.PROTOCOLS", "endcap.index.EXACT_BELOW"], "a constant"),
+    **dict.fromkeys(
+        ["endcap.__version__", "endcap.graph.WEIGHTINGS", "endcap.evaluate.PROTOCOLS", "endcap.index.EXACT_BELOW"],
+        "a constant",
+    ),
     **dict.fromkeys(["endcap.simulate.VERSION", "endcap.models.SYSTEMS", "endcap.index.Kind"], "a constant"),
     **dict.fromkeys(["endcap.index.Index", "endcap.index.mapped"], "what other names of the package are made of"),
     **dict.fromkeys([f"endcap.evaluate.{name}" for name in ("Report", "Difference", "TuneReport")], "a result"),
@@ -179,6 +184,15 @@ def _(draw: Draw, _: Path) -> Any:
         if refusal_or_type_error(lambda metric=metric: metric(hits, n, k)) is None:
             assert len(metric(hits, n, k)) == len(hits)
             assert (np.nan_to_num(metric(hits, n, k)) >= 0).all()
+
+
+@case("endcap.metrics.tied_hit_rate", "endcap.metrics.tied_mrr", "endcap.metrics.tied_ndcg")
+def _(draw: Draw, _: Path) -> Any:
+    (above, ties), k = draw(rows_of((0, 9), (0, 9))), draw(COUNTS)
+    for metric in (metrics.tied_hit_rate, metrics.tied_mrr, metrics.tied_ndcg):
+        if refusal_or_type_error(lambda metric=metric: metric(above, ties, k)) is None:
+            assert len(found := metric(above, ties, k)) == len(above)
+            assert ((found >= 0) & (found <= 1)).all()
 
 
 @case("endcap.metrics.covered", "endcap.metrics.novelty", "endcap.metrics.diversity")
@@ -359,6 +373,89 @@ def _(draw: Draw, _: Path) -> Any:
     attempt(lambda: corpus.following(draw(st.just(2) | SMALL), min_count=draw(SMALL), reach=draw(SMALL)))
 
 
+def graphs(draw: Draw) -> csr_array:
+    """Small graphs, symmetric or not, square or not, now and then with weights that are none."""
+    rows, columns = draw(st.just((4, 4)) | st.tuples(st.integers(0, 4), st.integers(0, 4)))
+    weight = st.sampled_from([0.0] * 9 + [1.0] * 9 + [0.5, 3.0] * 4 + [-1.0, float("nan"), float("inf")])
+    dense = np.array(draw(st.lists(weight, min_size=rows * columns, max_size=rows * columns)), np.float32)
+    dense = dense.reshape(rows, columns)
+    return csr_array(np.maximum(dense, dense.T) if rows == columns and draw(st.booleans()) else dense)
+
+
+@case(
+    "endcap.graph.top_edges",
+    "endcap.graph.quiet_hubs",
+    "endcap.graph.statistics",
+    "endcap.graph.communities",
+    "endcap.graph.random_walks",
+    "endcap.graph.important_neighbours",
+    "endcap.graph.PageRank",
+    "endcap.graph.sample_edges",
+    "endcap.graph.neighbourhood",
+    "endcap.graph.with_catalogue",
+    "endcap.graph.graph_of",
+)
+def _(draw: Draw, _: Path) -> Any:
+    one, nodes, number = graphs(draw), draw(st.just(np.array([0])) | arrays()), draw(COUNTS)
+    kept = attempt(lambda: graph.top_edges(one, number))
+    assert kept is None or np.diff(kept.indptr).max(initial=0) <= number
+    assert graph.quiet_hubs(one).nnz == one.nnz
+    refusal_or_type_error(lambda: graph.statistics(one))
+    found = attempt(lambda: graph.communities(one, resolution=draw(st.just(1.0) | SMALL)))
+    assert found is None or len(found) == one.shape[0]
+    seed, few = draw(st.just(0) | SMALL), min(number, 99) if isinstance(number, int) else number
+    refusal_or_type_error(lambda: graph.random_walks(one, nodes, length=few, restart=draw(SMALL), seed=seed))
+    near = attempt(lambda: graph.important_neighbours(one, k=number, walks=few, seed=seed))
+    assert near is None or np.isfinite(near.data).all()
+    chances = attempt(lambda: graph.PageRank(one, damping=draw(st.just(0.85) | SMALL), steps=few).of(nodes))
+    assert chances is None or np.isfinite(chances).all()
+    refusal_or_type_error(lambda: graph.sample_edges(one, nodes, number, weighted=draw(st.booleans()), seed=seed))
+    refusal_or_type_error(lambda: graph.neighbourhood(one, nodes, (number, 2), seed=seed))
+    refusal_or_type_error(lambda: graph.with_catalogue(one, graphs(draw)))
+    source, target, weight = draw(rows_of((0, 3), (0, 3), (1, 3)))
+    made = attempt(lambda: graph.graph_of(source, target, weight, shape=(4, 4), loops=draw(st.booleans())))
+    assert made is None or made.has_canonical_format
+
+
+@case(
+    "endcap.graph.Baskets",
+    "endcap.graph.baskets_of",
+    "endcap.graph.CoPurchase",
+    "endcap.graph.co_purchase",
+    "endcap.graph.weigh",
+    "endcap.graph.seasonal",
+    "endcap.graph.describe_graph",
+    "endcap.graph.catalogue_edges",
+    "endcap.graph.TypedGraph",
+    "endcap.graph.typed_graph",
+)
+def _(draw: Draw, _: Path) -> Any:
+    lists = draw(st.lists(st.lists(st.integers(-1, 5) | st.just(2**40), max_size=4), max_size=5) | st.just([["x"]]))
+    some = attempt(lambda: graph.Baskets.of_lists(lists)) or graph.baskets_of(known_shop())
+    n_items = draw(st.just(6) | st.just(known_shop().n_items) | SMALL)
+    settings = {"window_days": SMALL, "half_life_days": SMALL, "min_support": COUNTS, "per_item": COUNTS}
+    given = draw(st.fixed_dictionaries({}, optional=settings))
+    co = attempt(lambda: graph.co_purchase(some, n_items, **given))
+    if co is not None:
+        by, more = (
+            draw(st.sampled_from([*graph.WEIGHTINGS, "x", None])),
+            {"damping": draw(SMALL), "shrink": draw(SMALL)},
+        )
+        weights = attempt(lambda: graph.weigh(co, by, **more))
+        assert weights is None or np.isfinite(weights.data).all()
+    refusal_or_type_error(lambda: graph.seasonal(some, n_items, delta_days=draw(st.just(30) | SMALL)))
+    refusal_or_type_error(lambda: graph.baskets_of(known_shop(), largest=draw(SMALL)))
+    events, items = draw(st.just(None) | TABLES), draw(st.none() | TABLES)
+    log = attempt(lambda: Shop.from_tables(events, items, max_rejected=1.0)) or known_shop()
+    refusal(lambda: graph.describe_graph(log))
+    types = draw(st.sampled_from([("product",), ("user", "brand"), ("category", "occasion"), ("x",)]))
+    typed = attempt(lambda: graph.typed_graph(log, types=types, k=draw(COUNTS), occasions=draw(COUNTS)))
+    assert typed is None or all(np.isfinite(nodes.features).all() for nodes in typed.nodes.values())
+    bought = draw(st.just(np.zeros(log.n_items)) | arrays())
+    nothing = csr_array((log.n_items, log.n_items), dtype=np.float32)
+    refusal_or_type_error(lambda: graph.catalogue_edges(log.catalogue, bought, nothing, k=draw(COUNTS)))
+
+
 @case("endcap.shop.ingest.ingest")
 def _(draw: Draw, folder: Path) -> Any:
     paths = st.sampled_from(PATHS).map(lambda name: folder / name)
@@ -484,7 +581,7 @@ def _(draw: Draw, folder: Path) -> Any:
         st.fixed_dictionaries(
             {},
             optional={
-                "protocol": st.sampled_from(["purchase-intent", "next-item", "leave-one-out", "by-user", "x", None]),
+                "protocol": st.sampled_from([*evaluate_package.PROTOCOLS, "x", None]),
                 "seen": st.sampled_from(["leave-out", "keep", "zero", "x", None]),
                 "negatives": st.sampled_from(["uniform2", "popularity9", "uniform", "x", 3, None]) | arrays(2),
                 "at_most": SMALL,
@@ -505,6 +602,22 @@ def _(draw: Draw, folder: Path) -> Any:
         )
     )
     refusal_or_type_error(lambda: evaluate(known_shop(), entrants, **arguments))
+
+
+@case("endcap.models.rules.rules")
+def _(draw: Draw, _: Path) -> Any:
+    lists = draw(st.lists(st.lists(st.integers(-1, 5), max_size=4), max_size=5) | st.just([["x"]]))
+    settings = {
+        "min_support": st.sampled_from([1, 0.1, 0, -1, float("nan"), float("inf"), None, "x"]),
+        "min_confidence": st.sampled_from([0, 0.5, 1, 2, -1, float("nan"), None]),
+        "longest": SMALL,
+        "most": COUNTS,
+    }
+    given = draw(st.fixed_dictionaries({}, optional=settings))
+    baskets = attempt(lambda: graph.Baskets.of_lists(lists))
+    if baskets is not None:
+        found = attempt(lambda: rules(baskets, **given))
+        assert found is None or (found.confidence <= 1).all()
 
 
 @case("endcap.evaluate.split_people")

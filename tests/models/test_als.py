@@ -79,3 +79,13 @@ def test_folding_in_solves_the_equation_of_one_person(alpha: float) -> None:
     expected = factors @ np.linalg.solve(left, alpha * own.sum(axis=0))
     asked = Request(k=1, history=history((0, CLICK), (2, CART), (4, CLICK), (0, CART)))
     np.testing.assert_allclose(model.score(asked, np.arange(12, dtype=np.int32)), expected, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [Als, AlsTyped])
+def test_what_lies_in_the_basket_counts_like_carts_just_now(shop: Shop, kind: type[Als]) -> None:
+    model, items = kind(factors=8).fit(shop), np.arange(shop.n_items, dtype=np.int32)
+    past = history((1, CLICK))
+    carted = history((1, CLICK), (3, CART), (5, CART))
+    asked = Request(k=1, history=past, basket=np.array([3, 5, shop.n_items], np.int32))
+    np.testing.assert_allclose(model.score(asked, items), model.score(Request(k=1, history=carted), items), rtol=1e-5)
+    assert not np.allclose(model.score(asked, items), model.score(Request(k=1, history=past), items))

@@ -14,6 +14,7 @@ from endcap.errors import InputError
 from endcap.models import counts
 from endcap.models.counts import CoOccurrence, CoPurchase, ItemKNN
 from endcap.shop import Shop
+from endcap.shop.purchases import purchases_of
 
 from .shops import simulated
 
@@ -114,10 +115,9 @@ def test_item_knn_is_the_shrunk_cosine_of_the_users(shop: Shop, monkeypatch: pyt
 def test_co_purchase_is_the_cosine_of_co_purchase_vectors(shop: Shop) -> None:
     items, scores = CoPurchase().fit(shop).related_batch(np.arange(shop.n_items), CLICK, CART, 500)
     bought: dict[int, set[int]] = defaultdict(set)
-    past = shop.positives
-    for user, item, kind in zip(past.user.tolist(), past.item.tolist(), past.interaction.tolist(), strict=True):
-        if kind == PURCHASE:
-            bought[user].add(item)
+    kept = purchases_of(shop)
+    for user, item in zip(kept.user.tolist(), kept.item.tolist(), strict=True):
+        bought[user].add(item)
     vectors = np.zeros((shop.n_items, shop.n_items))
     for basket in bought.values():
         for item in basket:

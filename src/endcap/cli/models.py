@@ -147,7 +147,7 @@ def evaluate(
     shop: ShopFolder,
     models: Annotated[str, typer.Option(help="Names of `endcap systems` and model folders, with commas.")],
     protocol: Annotated[
-        str, typer.Option(help="purchase-intent or next-item, split by time; leave-one-out or by-user, by person.")
+        str, typer.Option(help="purchase-intent, next-item or cross-sell, split by time; leave-one-out or by-user.")
     ] = "purchase-intent",
     test: Annotated[
         str, typer.Option(help="Split by time: length of the test part, 7d of the time, or 0.1 of the events.")
@@ -169,7 +169,9 @@ def evaluate(
     negatives: Annotated[
         str | None, typer.Option(help="leave-one-out: also among sampled items, as uniform99 or popularity99.")
     ] = None,
-    at_most: Annotated[int | None, typer.Option(min=1, help="Ask this many people, drawn by chance.")] = None,
+    at_most: Annotated[
+        int | None, typer.Option(min=1, help="Ask about this many people, or baskets, drawn by chance.")
+    ] = None,
     segments: Annotated[bool, typer.Option(help="Also by popularity, history, interaction; cold items.")] = False,
     taxonomy: Annotated[bool, typer.Option(help="Also mean cosines within and across categories.")] = False,
     assignments: Annotated[
@@ -191,6 +193,8 @@ def evaluate(
         endcap evaluate --shop shop --models models/ii,als --protocol next-item --set als.factors=64
 
         endcap evaluate --shop shop --models als,item-knn --protocol leave-one-out --negatives uniform99
+
+        endcap evaluate --shop shop --models association-rules,random-walk --protocol cross-sell --segments
     """
     from endcap.evaluate import evaluate as compare
     from endcap.shop import Shop

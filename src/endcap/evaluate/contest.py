@@ -12,6 +12,8 @@ from threadpoolctl import threadpool_limits
 from endcap.answers import Indexed
 from endcap.errors import InputError
 from endcap.evaluate.by_user import ByUser, split_people
+from endcap.evaluate.cross_sell import QUERIES as BASKETS
+from endcap.evaluate.cross_sell import CrossSell
 from endcap.evaluate.entrants import Contestants, enter
 from endcap.evaluate.leave_one_out import LeaveOneOut
 from endcap.evaluate.lists import LENGTHS, ListContest, Seen, category_numbers
@@ -24,7 +26,7 @@ from endcap.evaluate.taxonomy import taxonomy_cosines
 from endcap.shop import Shop
 from endcap.shop.shop import END_OF_TIME
 
-SPLIT_BY_TIME = ("purchase-intent", "next-item")
+SPLIT_BY_TIME = ("purchase-intent", "next-item", "cross-sell")
 SPLIT_BY_PERSON = ("leave-one-out", "by-user")
 PROTOCOLS = SPLIT_BY_TIME + SPLIT_BY_PERSON
 ALL_PAIRS = "all"
@@ -59,19 +61,21 @@ def evaluate(
 
     Args:
         shop: a shop, split as the protocol says; or a pair (train, test) as `Shop.split_by_time` gives it, for by-user
-            as `split_people` does.
+            as `split_people` does; for cross-sell any pair, since baskets may come without times.
         models: names of systems (trained on the training part first), model folders (where the log is split by time),
             fitted models; a mapping gives them names of your own. Nothing shows whether a fitted model has seen the
-            actions of a protocol that splits by person: there you vouch for it.
-        protocol: "purchase-intent", "next-item", "leave-one-out" or "by-user"; see the modules of these names.
+            actions of a protocol that splits by person, or of a pair that time does not part: there you vouch for it.
+        protocol: "purchase-intent", "next-item", "cross-sell", "leave-one-out" or "by-user"; see the modules of these
+            names.
         test: the last "7d" of the time, or 0.1 of the events; for the protocols that split by time.
         source, want: interactions; source "any" takes all. Default: from the weakest one to the weakest intent.
         budgets: lengths of the lists (purchase-intent); lengths: k of the ranking metrics (the others).
         pairs: further questions as "click:cart", or "all" of them (purchase-intent).
         repeats, every: see `next_item`; seen: see `leave_one_out`, also for by-user.
         negatives: (n_users, n) items that each user's target is ranked among, too, or "uniform99" (leave-one-out).
-        at_most: questions; more are drawn by chance. Default: 10,000 for next-item, else everybody.
-        by_segment: also by popularity, history, interaction and for cold items; taxonomy: also mean cosines.
+        at_most: questions; more are drawn by chance. Default: 10,000 for next-item, 4,000 for cross-sell, else all.
+        by_segment: also by popularity, history, interaction and for cold items, for cross-sell by training baskets;
+            taxonomy: also mean cosines.
         settings: name -> settings of systems that are trained here.
 
     Raises:
@@ -83,14 +87,17 @@ def evaluate(
     _check_lengths("k", lengths, LONGEST_LIST)
     _check_belongs(protocol, seen, negatives, at_most)
     train, held_out = _parts(shop, protocol, test, seed)
-    entrants = enter(models, held_out, settings, split_by_person=protocol in SPLIT_BY_PERSON)
+    vouched = protocol in SPLIT_BY_PERSON or _reaches_into(train, held_out)
+    entrants = enter(models, held_out, settings, split_by_person=vouched)
     lists: dict[str, Any] = {"want": want, "lengths": lengths, "seed": seed}
-    contests: Sequence[PurchaseIntent] | Sequence[ListContest]
+    contests: Sequence[PurchaseIntent] | Sequence[ListContest] | Sequence[CrossSell]
     if protocol == "purchase-intent":
         contests = _purchase_intents(train, held_out, _questions(train, source, want, pairs), budgets, seed)
     elif protocol == "next-item":
         most = QUERIES if at_most is None else at_most
         contests = [NextItem(train, held_out, repeats=repeats, every=every, at_most=most, **lists)]
+    elif protocol == "cross-sell":
+        contests = [CrossSell(train, held_out, at_most=BASKETS if at_most is None else at_most, **lists)]
     elif protocol == "leave-one-out":
         contests = [LeaveOneOut(train, held_out, seen=seen, negatives=negatives, at_most=at_most, **lists)]
     else:
@@ -166,9 +173,13 @@ def _parts(shop: Shop | tuple[Shop, Shop], protocol: str, test: str | float, see
             raise InputError("people of the test part are in the training part, too; split them as split_people does")
         return train, held_out
     train, held_out = shop if isinstance(shop, tuple) else shop.split_by_time(test)
-    if train.events.time.max(initial=0) >= held_out.events.time.min(initial=END_OF_TIME):
+    if protocol != "cross-sell" and _reaches_into(train, held_out):
         raise InputError("the training part reaches into the test part; split by time, as Shop.split_by_time does")
     return train, held_out
+
+
+def _reaches_into(train: Shop, held_out: Shop) -> bool:
+    return bool(train.events.time.max(initial=0) >= held_out.events.time.min(initial=END_OF_TIME))
 
 
 def _check_belongs(protocol: str, seen: str, negatives: Negatives | None, at_most: int | None) -> None:
@@ -188,10 +199,13 @@ def _data(train: Shop, held_out: Shop, test: str | float, protocol: str) -> dict
     return {**data, "items": train.n_items}
 
 
-def _by_segment(train: Shop, contest: PurchaseIntent | ListContest, seed: int) -> dict[str, dict[str, Figures]]:
+def _by_segment(
+    train: Shop, contest: PurchaseIntent | ListContest | CrossSell, seed: int
+) -> dict[str, dict[str, Figures]]:
     """One metric by segment: the headline, or the hit rate of targets where a person has several."""
     cases = contest.cases
-    return {
+    found = {
         name: contest.outcomes.by_group(cases.domain, cases.metric, *labels, seed=seed)
         for name, labels in segments(train, cases).items()
     }
+    return contest.by_training_baskets(seed=seed) | found if isinstance(contest, CrossSell) else found

@@ -27,10 +27,31 @@ SYSTEMS: dict[str, System] = {
     "item-interaction": System(
         "item_interaction:ItemInteraction", "related, recommend, cart page", "because you X this, you may Y that (Etsy)"
     ),
+    "cross-sell": System(
+        "cross_sell:CrossSell", "related, recommend, cart page", "what goes with it: a graph network on co-purchases"
+    ),
     "popularity": System("popularity:Popularity", "related, recommend", "most positive actions"),
     "recent-popularity": System("popularity:RecentPopularity", "related, recommend", "most positive actions lately"),
     "co-occurrence": System("counts:CoOccurrence", "related, recommend", "what follows in a session, per type pair"),
-    "co-purchase": System("counts:CoPurchase", "related, recommend", "cosine of sparse co-purchase vectors"),
+    "co-purchase": System(
+        "counts:CoPurchase",
+        "related, recommend, cart page",
+        "weighted counts of what is bought together, or its vectors",
+    ),
+    "association-rules": System(
+        "rules:AssociationRules", "related, recommend, cart page", "who has these has that, too"
+    ),
+    "random-walk": System(
+        "basket_models:RandomWalk", "related, recommend, cart page", "item-basket-item walk of one or two steps"
+    ),
+    "pagerank": System(
+        "basket_models:PageRankBaskets",
+        "related, recommend, cart page",
+        "personalised PageRank on what is bought together",
+    ),
+    "lightgcn": System(
+        "lightgcn:LightGCN", "related, recommend, cart page", "vectors passed along who has what (LightGCN)"
+    ),
     "item-knn": System("counts:ItemKNN", "related, recommend", "cosine of the items' users"),
     "als": System("als:Als", "related, recommend", "matrix factorisation, users x items (implicit)"),
     "als-typed": System("als:AlsTyped", "related, recommend", "matrix factorisation, users x (item, interaction)"),

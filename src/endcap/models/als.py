@@ -121,17 +121,19 @@ class Als(Model):
         return Candidates(items[0][found], scores[0][found], [self.system] * n, evidence)
 
     def score(self, request: Request, items: Items) -> Scores:
-        """The folded-in user's score of items (n,); 0 for unknown ones."""
+        """The score of items (n,) for the user that history and basket make; 0 for unknown ones."""
         rows = self._rows(items, self._want(request))
         return np.where(rows >= 0, self._factors[rows] @ self._fold_in(request), 0).astype(np.float32)
 
     def _fold_in(self, request: Request) -> NDArray[np.float32]:
-        """The user factor that the latest actions alone give: (Y'Y + reg I + (alpha - 1) Yu'Yu) x = alpha Yu'1.
+        """The user factor of the latest actions and the basket: (Y'Y + reg I + (alpha - 1) Yu'Yu) x = alpha Yu'1.
 
         By the identity of Woodbury, so that a question costs a system of the size of the history, not of the factors.
         """
-        past = request.history.last(LATEST)
-        known = [self._rows(past.items[past.interactions == kind], int(kind)) for kind in np.unique(past.interactions)]
+        past, basket = request.history.last(LATEST), request.basket[-LATEST:]
+        items = np.append(past.items, basket)
+        kinds = np.append(past.interactions, np.full(len(basket), self._trained().intent))
+        known = [self._rows(items[kinds == kind], int(kind)) for kind in np.unique(kinds)]
         rows = np.unique(np.concatenate([*known, np.empty(0, np.int32)]))
         own = self._factors[rows[rows >= 0]].astype(np.float64)
         solved = own @ self._inverse

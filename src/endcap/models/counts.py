@@ -1,4 +1,4 @@
-"""Baselines that count: directed co-occurrence in sessions, co-purchase vectors, item-to-item nearest neighbours.
+"""Baselines that count: directed co-occurrence in sessions, co-purchase, item-to-item nearest neighbours.
 
 None of them learns anything, and on small logs they are hard to beat (papers/item_interaction.md, A7).
 """
@@ -16,13 +16,16 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from endcap.answers import Items, Scores
-from endcap.graph import typed_sessions
+from endcap.graph import Baskets, co_purchase, typed_sessions, weigh
+from endcap.graph.copurchase import PER_ITEM, Weighting
 from endcap.kernels.pairs import top_following_by_block, top_together_by_block
 from endcap.models.base import Model
+from endcap.models.basket_model import BasketModel, Together
 from endcap.models.lists import Lists
 from endcap.models.search_space import OneOf, Range, SearchSpace
 from endcap.settings import BYTES_PATTERN
 from endcap.shop import Events, Shop
+from endcap.shop.purchases import Purchases, purchases_of
 
 PRODUCTS_AT_ONCE = 1 << 22  # of a block of a sparse matrix product
 
@@ -149,39 +152,72 @@ class ItemKNN(_ListModel):
 
 
 class CoPurchaseConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings of co-purchase vectors."""
+    """Settings of co-purchase."""
 
     k: ListLength = 500
+    weight: Annotated[
+        Literal["vectors", Weighting],
+        Meta(description="of a pair: the cosine of both items' co-purchase vectors, or a function of its counts"),
+    ] = "vectors"
     basket: Annotated[
-        Literal["session", "user"], Meta(description="bought together: in one session, or ever by one user")
+        Literal["session", "user"], Meta(description="bought together: in one order or session, or ever by one user")
     ] = "user"
-    vector_length: Annotated[int, Meta(ge=1, description="co-purchased items kept in an item's vector")] = 200
+    together: Together = "sum"
+    min_support: Annotated[int, Meta(ge=1, description="of counts: baskets that must hold both items")] = 1
+    damping: Annotated[float, Meta(ge=0, description="of damped: power of the other item's count")] = 0.5
+    shrink: Annotated[float, Meta(ge=0, description="of counts: distrust of few baskets, c / (c + shrink)")] = 0.0
+    vector_length: Annotated[int, Meta(ge=1, description="of vectors: co-purchased items kept in one")] = 200
     max_per_user: PerUser = 1000
     memory: Memory = "4GB"
 
 
-class CoPurchase(_ListModel):
-    """Cosine of the items' co-purchase vectors: what two items were bought together with, themselves included."""
+class CoPurchase(BasketModel):
+    """What is bought together: vectors compare what two items were bought with, themselves included; counts the pair.
+
+    Counts take orders, where the log has them, without what was returned, and sessions otherwise; see
+    `endcap.graph.weigh` for their weights.
+    """
 
     system = "co-purchase"
     Config: ClassVar[type[msgspec.Struct]] = CoPurchaseConfig
     config: CoPurchaseConfig
     search_space: ClassVar[SearchSpace] = {
+        "weight": OneOf("vectors", "cosine", "jaccard", "damped", "walk"),
         "basket": OneOf("session", "user"),
         "vector_length": Range(10, 500, log=True),
         "max_per_user": Range(10, 1000, log=True),
     }
 
+    @property
+    def _by_max(self) -> bool:
+        return self.config.together == "max"
+
     def _fit(self, shop: Shop, *, seed: int, threads: int, show: bool) -> None:
-        past = shop.positives
-        bought = past.where(past.interaction == past.interaction.max())  # purchases, where there are any
-        basket = bought.user if self.config.basket == "user" else bought.session
-        by_basket = latest_items(bought, basket, shop.n_items, self.config.max_per_user)
-        vectors = co_counts(by_basket, self.config.vector_length, threads=threads, memory=self.config.memory)
-        self._lists = cosine_lists(vectors, self.config.k, 0.0)
+        config, bought = self.config, purchases_of(shop)
+        basket = bought.user if config.basket == "user" else bought.basket
+        by_basket = latest_items(bought, basket, shop.n_items, config.max_per_user)
+        if config.weight == "vectors":
+            vectors = co_counts(by_basket, config.vector_length, threads=threads, memory=config.memory)
+            self._lists = cosine_lists(vectors, config.k, 0.0)
+            return
+        seen = {"min_support": config.min_support, "min_together": config.min_support}
+        counted = co_purchase(
+            baskets_of_rows(by_basket), shop.n_items, per_item=max(config.k, PER_ITEM), threads=threads, **seen
+        )
+        graph = weigh(counted, config.weight, damping=config.damping, shrink=config.shrink)
+        self._lists = Lists.of_blocks(iter([_strongest(graph, config.k)]))
 
 
-def latest_items(events: Events, group: NDArray[np.integer], n_items: int, at_most: int) -> csr_array:
+def baskets_of_rows(by_basket: csr_array) -> Baskets:
+    """The rows of (baskets, n_items) as baskets without users and times."""
+    by_basket.sort_indices()
+    n = by_basket.shape[0]
+    return Baskets(
+        by_basket.indptr.astype(np.int64), by_basket.indices, np.arange(n, dtype=np.int32), np.zeros(n, np.int64)
+    )
+
+
+def latest_items(events: Events | Purchases, group: NDArray[np.integer], n_items: int, at_most: int) -> csr_array:
     """(groups, n_items) float32 of 0 and 1: each group's latest `at_most` different items."""
     order = np.lexsort((-events.item, events.time, group))[::-1]  # latest first, then the lower item
     group, item = group[order], events.item[order]

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 import msgspec
 import numpy as np
@@ -101,6 +101,18 @@ class Interests(NamedTuple):
     actions: Tensor
 
 
+class Asker(NamedTuple):
+    """`Interests` of one person as arrays, which small sums are quicker with: (K, d), (K, T), (T, d)."""
+
+    vectors: Vectors
+    weights: Vectors
+    actions: Vectors
+
+    @classmethod
+    def of(cls, found: Interests) -> Self:
+        return cls(*(part[0].numpy() for part in found))
+
+
 class TwoTowers(nn.Module):
     """The two towers that a subclass of HistoryModel trains."""
 
@@ -138,7 +150,7 @@ class HistoryModel(Model):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self._searcher: Searcher | None = None
-        self._asker: tuple[Request, tuple[Past, Interests] | None] | None = None
+        self._asker: tuple[Request, tuple[Past, Asker] | None] | None = None
 
     @property
     def best_score(self) -> float | None:
@@ -346,7 +358,7 @@ class HistoryModel(Model):
     def queries(self, request: Request) -> Vectors:
         """See `endcap.answers.EncodesItems`: the asker's interests (K, d)."""
         asker = self._asker_of(request)
-        return np.empty((0, self.config.dim), np.float32) if asker is None else asker[1].vectors[0].numpy()
+        return np.empty((0, self.config.dim), np.float32) if asker is None else asker[1].vectors
 
     def candidates(self, request: Request) -> Candidates:
         """What is nearest to any of the asker's interests; neither what was asked about nor what is in the basket."""
@@ -376,10 +388,10 @@ class HistoryModel(Model):
         asker = self._asker_of(request)
         if asker is None or not self._answerable(np.array([item]))[0]:
             return []
-        (past, found), vector = asker, torch.from_numpy(np.array(self._table[item]))
-        scores = found.vectors[0] @ vector
+        (past, found), vector = asker, self._table[item]
+        scores = found.vectors @ vector
         interest = int(scores.argmax())
-        added = (found.weights[0, interest] * (found.actions[0] @ vector)).numpy()
+        added = found.weights[interest] * (found.actions @ vector)
         strongest = past.items[0, np.argsort(-added, kind="stable")].tolist()
         behind = tuple(dict.fromkeys(item for item in strongest if 0 <= item < len(self._table)))[:REASONS]
         if not behind:
@@ -432,14 +444,14 @@ class HistoryModel(Model):
         known = self._answerable(items)
         return Past(*(np.asarray(part[known], np.int64)[None] for part in (items, kinds, times))), None
 
-    def _asker_of(self, request: Request) -> tuple[Past, Interests] | None:
+    def _asker_of(self, request: Request) -> tuple[Past, Asker] | None:
         """The asker's past and interests; kept for the last request, whose search and reasons share one pass."""
         kept = self._asker
         if kept is None or kept[0] is not request:
             whole, further = self._past(request)
             past = Past(*(part[:, -self.config.longest :] for part in whole))
             nobody = past.items.shape[1] == 0
-            kept = self._asker = request, None if nobody else (past, self._interests(past, further))
+            kept = self._asker = request, None if nobody else (past, Asker.of(self._interests(past, further)))
         return kept[1]
 
     @cached_property
