@@ -1,0 +1,486 @@
+"""Does this go with that, or stand in its place? A calibrated probability for pairs of items.
+
+"Cross-Sell Is a Graph Problem" multiplies similarity by P(complement) and hides what is more likely a substitute; it
+names five groups of features and three models. McAuley et al., "Inferring Networks of Substitutable and Complementary
+Products", KDD '15, has the labels: what was also bought but not also viewed, and the other way round.
+
+    features     see `complement_features`
+    logistic     log-odds = b + sum w_f z_f, z standardised log1p; a missing value is 0 and has a weight of its own
+    boosting     gradient boosted trees on the log loss (LightGBM); a missing value goes the better way
+    calibration  [C] isotonic regression on held-out pairs, since a product of parts needs a true probability
+
+A network's head is fitted elsewhere, on the pairs and splits of `complement_pairs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from msgspec import Meta
+from numpy.typing import NDArray
+
+import endcap
+from endcap.artefact import new_artefact, read_verified, save_array
+from endcap.errors import DamagedArtefact, InputError
+from endcap.index import mapped
+from endcap.models.base import Origin
+from endcap.models.complement_features import GROUPS, PairFacts, pair_features, pair_names
+from endcap.models.complement_measures import Isotonic, Judgement, judged
+from endcap.models.complement_pairs import Pairs, labelled_pairs, relation_links, some_pairs, split_pairs
+from endcap.models.ranker_trees import sound_trees
+from endcap.settings import make_settings
+from endcap.shop import Shop
+
+if TYPE_CHECKING:
+    import lightgbm
+
+TREES_FILE = "complement.txt"
+PREFIX = "complement-"  # of the files of arrays: they may stand in another model's folder
+OBJECTIVE = "binary sigmoid:1"
+NEWTON_STEPS, CLOSE_ENOUGH = 50, 1e-10
+MOST_SD = 5.0  # further out than so many deviations a value says no more
+
+Floats = NDArray[np.float32]
+
+
+class ComplementConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of the classifier of complements and substitutes."""
+
+    method: Annotated[Literal["boosting", "logistic"], Meta(description="what is fitted")] = "boosting"
+    window_days: Annotated[float, Meta(ge=0, le=3650, description="one person buys both within this time")] = 30.0
+    return_days: Annotated[float, Meta(ge=0, le=3650, description="a return counts so long after a purchase")] = 30.0
+    per_item: Annotated[int, Meta(ge=1, description="partners of an item that are counted, of either kind")] = 200
+    complements: Annotated[str, Meta(description="relations that are complements, with commas")] = (
+        "also_bought,complement"
+    )
+    substitutes: Annotated[str, Meta(description="relations that are substitutes, with commas")] = (
+        "also_viewed,substitute"
+    )
+    min_bought: Annotated[int, Meta(ge=1, description="without relations: baskets of a complement")] = 1
+    min_viewed: Annotated[int, Meta(ge=1, description="without relations: looks in a row at a substitute")] = 3
+    min_after: Annotated[int, Meta(ge=1, description="bought in the other's place so often: no complement")] = 2
+    margin: Annotated[
+        float, Meta(ge=1, le=1000, description="times as often as by chance, and as the other kind, if there is any")
+    ] = 3.0
+    label_share: Annotated[
+        float, Meta(gt=0, lt=1, description="without relations: labels are from the last share of the log")
+    ] = 0.5
+    pairs: Annotated[int, Meta(ge=1, description="at most so many of each label")] = 100_000
+    ridge: Annotated[float, Meta(gt=0, description="logistic: pull of the weights to 0")] = 1.0
+    trees: Annotated[int, Meta(ge=1, le=10_000, description="at most; fewer by early stop")] = 500
+    patience: Annotated[int, Meta(ge=1, description="stop after so many trees without a gain on held-out pairs")] = 30
+    leaves: Annotated[int, Meta(ge=2, le=1024, description="of a tree")] = 31
+    learning_rate: Annotated[float, Meta(gt=0, le=1)] = 0.05
+    min_rows: Annotated[int, Meta(ge=1, description="pairs in a leaf")] = 20
+    l2: Annotated[float, Meta(ge=0, description="pull of a leaf's value to 0")] = 1.0
+    columns: Annotated[float, Meta(gt=0, le=1, description="share of the features that a tree may look at")] = 0.7
+
+
+class Lesson(NamedTuple):
+    """What is learnt from: `pair_features` (n, f) of (i, j), those of (j, i), and labels (n,), true for complements.
+
+    The labels have no direction, so both are learnt, and the answer is the mean of both.
+    """
+
+    rows: Floats
+    back: Floats
+    labels: NDArray[np.bool_]
+
+    @property
+    def both(self) -> tuple[Floats, NDArray[np.bool_]]:
+        """(2 n, f) and (2 n,): each pair both ways."""
+        return np.concatenate([self.rows, self.back]), np.append(self.labels, self.labels)
+
+
+class Complement:
+    """P(complement | this, that), fitted on pairs of either kind."""
+
+    system: ClassVar[str] = "complement"
+    Config: ClassVar[type[msgspec.Struct]] = ComplementConfig
+
+    def __init__(self, **settings: Any) -> None:
+        self.config = make_settings(ComplementConfig, settings, where=self.system)
+        self.origin: Origin | None = None
+        self.facts: PairFacts | None = None
+        self.names: tuple[str, ...] = ()
+        self.learned: dict[str, Any] = {}  # figures of its training, kept for an audit
+        self._scorer: _Logistic | _Boosting | None = None
+        self._calibration: Isotonic | None = None
+
+    # -- fitting ---------------------------------------------------------------------------------------------------
+
+    def fit(self, shop: Shop, relations: pa.Table | None = None, *, seed: int = 0, threads: int = 1) -> Self:
+        """Learn from relations, else from what people did in the last part of the log, foreseen from the first.
+
+        Of the pairs 70 % are learnt from, 15 % stop and calibrate, and on 15 % it is judged (`learned`).
+
+        Args:
+            relations: (item, other, relation) of external ids; see `labelled_pairs`.
+
+        Raises:
+            InputError: if there are too few pairs of either label.
+        """
+        self._scorer = None  # whether links are known is decided anew
+        if relations is not None:
+            pairs = some_pairs(self.labelled(shop, relations), self.config.pairs, seed)
+            parts = split_pairs(pairs, "edges", seed)
+            self.know(shop, relations, without=parts[1:], seed=seed, threads=threads)
+        else:
+            cut = shop.cut(self.config.label_share)
+            before = shop.until(cut)
+            known = self.labelled(shop.since(cut))
+            known = known.where((known.left < before.n_items) & (known.right < before.n_items))
+            parts = split_pairs(some_pairs(known, self.config.pairs, seed), "edges", seed)
+            self.know(before, seed=seed, threads=threads)
+        train, validation, test = parts
+        self.fit_on(self.lesson(train), self.lesson(validation), seed=seed, threads=threads)
+        if len(test):
+            found = self.judge(test)._asdict()
+            self.learned |= {"judged": {name: value if np.isfinite(value) else None for name, value in found.items()}}
+        return self.know(shop, relations, seed=seed, threads=threads)
+
+    def labelled(self, shop: Shop, relations: pa.Table | None = None) -> Pairs:
+        """`labelled_pairs` by this configuration."""
+        config = self.config
+        return labelled_pairs(
+            shop, relations, **self._kinds(),
+            min_bought=config.min_bought, min_viewed=config.min_viewed, min_after=config.min_after,
+            margin=config.margin,
+        )  # fmt: skip
+
+    def know(
+        self,
+        shop: Shop,
+        relations: pa.Table | None = None,
+        *,
+        without: tuple[Pairs, ...] = (),
+        seed: int = 0,
+        threads: int = 1,
+    ) -> Self:
+        """Take what is known of items and pairs from this view, and the links but those of the pairs `without`.
+
+        Raises:
+            InputError: after fitting, for relations where it learnt without them, or none where it learnt with them.
+        """
+        config = self.config
+        links = None
+        if relations is not None:
+            links = relation_links(relations, shop.items, without, **self._kinds())
+        facts = PairFacts.of(
+            shop, links, window_days=config.window_days, return_days=config.return_days,
+            per_item=config.per_item, threads=threads,
+        )  # fmt: skip
+        self.origin = Origin.of(shop, seed)
+        return self.over(facts)
+
+    def over(self, facts: PairFacts) -> Self:
+        """Take facts as they are.
+
+        Raises:
+            InputError: after fitting, for facts with links where it learnt without, or the other way round.
+        """
+        names = tuple(pair_names(facts))
+        if self._scorer is not None and names != self.names:
+            raise InputError(
+                f"complement: it was fitted {'without' if facts.links else 'with'} links between items; give the same"
+            )
+        self.facts, self.names = facts, names
+        return self
+
+    def lesson(self, pairs: Pairs) -> Lesson:
+        """The pairs as they are learnt from."""
+        return Lesson(*self._rows(pairs.left, pairs.right), pairs.label)
+
+    def fit_on(self, train: Lesson, validation: Lesson, *, seed: int = 0, threads: int = 1) -> Self:
+        """Learn from rows as they are; `validation` stops the trees and calibrates.
+
+        Raises:
+            InputError: if the arrays do not fit each other, or a label is missing in either.
+        """
+        for lesson, what in ((train, "training"), (validation, "held-out")):
+            _check(lesson, what, len(self.names) or None)
+        fit = _Logistic.fitted if self.config.method == "logistic" else _Boosting.fitted
+        self._scorer = fit(train, validation, self.config, seed, threads)
+        self._calibration = Isotonic.fitted(validation.labels, self._log_odds(validation.rows, validation.back))
+        self.learned = {"pairs": len(train.labels), "held_out": len(validation.labels)}
+        return self
+
+    # -- answers ---------------------------------------------------------------------------------------------------
+
+    def probability(self, left: NDArray[np.integer], right: NDArray[np.integer]) -> Floats:
+        """(n,) P(one goes with the other), calibrated, the same both ways; of unknown items what is true of most."""
+        return self._calibrated()(self._log_odds(*self._rows(left, right)))
+
+    def raw(self, left: NDArray[np.integer], right: NDArray[np.integer]) -> Floats:
+        """(n,) the probability before calibration."""
+        return _sigmoid(self._log_odds(*self._rows(left, right))).astype(np.float32)
+
+    def contributions(self, left: NDArray[np.integer], right: NDArray[np.integer]) -> Floats:
+        """(n, len(GROUPS)) what each group of features added to the log-odds before calibration, beside the mean pair.
+
+        The columns are those of `complement_features.GROUPS`; above 0 speaks for a complement.
+        """
+        rows, back = self._rows(left, right)
+        scorer = self._fitted()
+        by_column = (scorer.contributions(rows) + scorer.contributions(back)) / 2 if len(rows) else rows
+        group = np.array([GROUPS.index(name) for name in self._facts().groups_of_columns()])
+        return np.stack([by_column[:, group == g].sum(axis=1) for g in range(len(GROUPS))], axis=1).astype(np.float32)
+
+    def judge(self, pairs: Pairs) -> Judgement:
+        """How good it is on pairs whose labels are known."""
+        scores = self._log_odds(*self._rows(pairs.left, pairs.right))
+        return judged(pairs.label, _sigmoid(scores), self._calibrated()(scores))
+
+    def _rows(self, left: NDArray[np.integer], right: NDArray[np.integer]) -> tuple[Floats, Floats]:
+        facts = self._facts()
+        return pair_features(facts, left, right), pair_features(facts, right, left)
+
+    def _log_odds(self, rows: Floats, back: Floats) -> NDArray[np.float64]:
+        scorer = self._fitted()
+        return (scorer.log_odds(rows) + scorer.log_odds(back)) / 2 if len(rows) else np.empty(0)
+
+    # -- storing ---------------------------------------------------------------------------------------------------
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model folder, atomically."""
+        origin = self._known()
+        manifest = {"kind": "model", "system": self.system, "endcap": endcap.__version__, **origin.about()}
+        with new_artefact(Path(folder), manifest | self.about() | {"tuning": None}) as building:
+            origin.write(building)
+            self.write(building)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Self:
+        """Read what `save` wrote, with every checksum.
+
+        Raises:
+            InputError: if the folder is none; DamagedArtefact: if a file is missing or changed.
+        """
+        folder = Path(folder)
+        return read_verified(folder, kind="model", read=lambda manifest: cls.load(folder, manifest))
+
+    @classmethod
+    def load(cls, folder: Path, manifest: Mapping[str, Any]) -> Self:
+        """What `save` wrote, of a folder that was verified; arrays are memory-mapped."""
+        if manifest.get("system") != cls.system:
+            raise InputError(f"{folder}: no classifier of complements, but {manifest.get('system')}")
+        model = cls.read(folder, manifest)
+        model.origin = Origin.read(folder, manifest)
+        return model
+
+    def about(self) -> dict[str, Any]:
+        """What a manifest keeps of it, also that of another model's folder; `write` has the rest."""
+        return {
+            "config": msgspec.to_builtins(self.config),
+            "features": list(self.names),
+            "learned": self.learned,
+        }
+
+    def write(self, folder: Path) -> None:
+        """Put facts, weights or trees, and the calibration into a folder that is being made."""
+        calibration, scorer = self._calibrated(), self._fitted()
+        arrays = {f"facts-{name}": array for name, array in self._facts().arrays().items()}
+        arrays |= {"calibration-scores": calibration.scores, "calibration-shares": calibration.shares}
+        if isinstance(scorer, _Logistic):
+            arrays |= {f"logistic-{name}": array for name, array in scorer._asdict().items()}
+        else:
+            (folder / TREES_FILE).write_text(scorer.text, encoding="utf-8")
+        for name, array in arrays.items():
+            save_array(folder / f"{PREFIX}{name}.npy", array)
+
+    @classmethod
+    def read(cls, folder: Path, about: Mapping[str, Any]) -> Self:
+        """What `write` put into a verified folder, and `about` told.
+
+        Raises:
+            DamagedArtefact: if the files do not fit together.
+        """
+        model = cls(**about["config"])
+        model.names, model.learned = tuple(about["features"]), about["learned"]
+        arrays = {path.stem.removeprefix(PREFIX): mapped(path) for path in sorted(folder.glob(f"{PREFIX}*.npy"))}
+        try:
+            model.facts = PairFacts(**_under(arrays, "facts-"))
+            if tuple(pair_names(model.facts)) != model.names:
+                raise ValueError("this endcap looks at other things")
+            model._calibration = Isotonic(**_under(arrays, "calibration-"))
+            if model.config.method == "logistic":
+                model._scorer = _Logistic(**_under(arrays, "logistic-"))
+            else:
+                model._scorer = _Boosting.read((folder / TREES_FILE).read_text(encoding="utf-8"), len(model.names))
+        except (TypeError, ValueError, KeyError, OSError) as error:
+            raise DamagedArtefact(f"{folder}: no classifier of complements ({error}); train it again") from None
+        return model
+
+    # -- what must be there ----------------------------------------------------------------------------------------
+
+    def _kinds(self) -> dict[str, list[str]]:
+        split = {"complements": self.config.complements, "substitutes": self.config.substitutes}
+        return {kind: [name.strip() for name in names.split(",") if name.strip()] for kind, names in split.items()}
+
+    def _known(self) -> Origin:
+        if self.origin is None:
+            raise InputError("complement: not trained yet; call fit first")
+        return self.origin
+
+    def _facts(self) -> PairFacts:
+        if self.facts is None:
+            raise InputError("complement: nothing is known of the items yet; call fit, or know, first")
+        return self.facts
+
+    def _fitted(self) -> _Logistic | _Boosting:
+        if self._scorer is None:
+            raise InputError("complement: not trained yet; call fit first")
+        return self._scorer
+
+    def _calibrated(self) -> Isotonic:
+        if self._calibration is None:
+            raise InputError("complement: not trained yet; call fit first")
+        return self._calibration
+
+
+def _under(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _check(lesson: Lesson, what: str, n_columns: int | None) -> None:
+    rows, back, labels = (np.asarray(part) for part in lesson)
+    if rows.ndim != 2 or rows.dtype.kind not in "fiu" or back.shape != rows.shape or back.dtype != rows.dtype:
+        raise InputError(f"complement: {what}: rows (n, f) of numbers are needed, and as many the other way")
+    if labels.shape != rows.shape[:1] or labels.dtype.kind != "b":
+        raise InputError(f"complement: {what}: a label, true or false, is needed for each of the {len(rows)} pairs")
+    if n_columns is not None and rows.shape[1] != n_columns:
+        raise InputError(f"complement: {what}: rows have {rows.shape[1]} columns, {n_columns} are known")
+    if np.isinf(rows).any() or np.isinf(back).any():
+        raise InputError(f"complement: {what}: a feature is infinite; leave what is not known NaN")
+    for name, there in (("complements", labels.any()), ("substitutes", not labels.all())):
+        if not there:
+            raise InputError(f"complement: none of the {what} pairs are {name}; more pairs are needed")
+
+
+def _sigmoid(log_odds: NDArray[np.floating]) -> NDArray[np.floating]:
+    return 1 / (1 + np.exp(-np.clip(log_odds, -500, 500)))
+
+
+# -- the two scorers ---------------------------------------------------------------------------------------------------
+
+
+class _Logistic(NamedTuple):
+    """Logistic regression over standardised columns and over what is missing in them.
+
+    Attributes:
+        middle, scale, missing: (f,) means, deviations and shares of NaN; weights: (2 f,); bias: (1,).
+    """
+
+    middle: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    missing: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    bias: NDArray[np.float64]
+
+    @classmethod
+    def fitted(cls, train: Lesson, _: Lesson, config: ComplementConfig, seed: int, threads: int) -> Self:
+        """The maximum by Newton's method: the same whatever the seed and threads."""
+        given, labels = train.both
+        rows = _spread_out(given)
+        unknown = np.isnan(rows)
+        n_known = np.maximum((~unknown).sum(axis=0), 1)
+        filled = np.where(unknown, 0, rows)
+        middle = filled.sum(axis=0) / n_known
+        deviation = np.sqrt((np.where(unknown, 0, rows - middle) ** 2).sum(axis=0) / n_known)
+        empty = np.zeros(2 * rows.shape[1])
+        start = cls(middle, np.where(deviation > 0, deviation, 1), unknown.mean(axis=0), empty, np.zeros(1))
+        x = np.append(start._columns(given), np.ones((len(rows), 1)), axis=1)
+        pull = np.append(np.full(len(empty), config.ridge), 0)
+        weights = np.zeros(x.shape[1])
+        for _step in range(NEWTON_STEPS):
+            p = _sigmoid(x @ weights)
+            gradient = x.T @ (labels - p) - pull * weights
+            curvature = (x * (p * (1 - p))[:, None]).T @ x + np.diag(pull + 1e-9)
+            step = np.linalg.solve(curvature, gradient)
+            step *= min(1.0, MOST_SD / max(np.abs(step).max(), 1e-300))  # far from the maximum the curve misleads
+            weights += step
+            if np.abs(step).max() < CLOSE_ENOUGH:
+                break
+        return start._replace(weights=weights[:-1], bias=weights[-1:])
+
+    def log_odds(self, rows: Floats) -> NDArray[np.float64]:
+        return self._columns(rows) @ self.weights + self.bias[0]
+
+    def contributions(self, rows: Floats) -> NDArray[np.float64]:
+        """(n, f) beside the mean pair."""
+        known, unknown = np.split(self._columns(rows) * self.weights, 2, axis=1)
+        return known + unknown
+
+    def _columns(self, rows: Floats) -> NDArray[np.float64]:
+        """(n, 2 f): deviations from the mean, 0 where unknown; and whether it is unknown, beside how often it is."""
+        spread = _spread_out(rows)
+        unknown = np.isnan(spread)
+        beside = np.where(unknown, 0, (spread - self.middle) / self.scale).clip(-MOST_SD, MOST_SD)
+        return np.append(beside, unknown - self.missing, axis=1)
+
+
+def _spread_out(rows: Floats) -> NDArray[np.float64]:
+    """Counts and ratios have long tails."""
+    rows = np.asarray(rows, np.float64)
+    return np.sign(rows) * np.log1p(np.abs(rows))
+
+
+class _Boosting:
+    """Gradient boosted trees; LightGBM's text is all that is kept."""
+
+    def __init__(self, text: str, booster: lightgbm.Booster) -> None:
+        self.text, self.booster = text, booster
+
+    @classmethod
+    def fitted(cls, train: Lesson, validation: Lesson, config: ComplementConfig, seed: int, threads: int) -> Self:
+        import lightgbm
+
+        parameters = {
+            "objective": "binary",
+            "metric": "binary_logloss",
+            "num_leaves": config.leaves,
+            "learning_rate": config.learning_rate,
+            "min_data_in_leaf": config.min_rows,
+            "lambda_l2": config.l2,
+            "feature_fraction": config.columns,
+            "seed": seed,
+            "num_threads": threads,
+            "deterministic": True,
+            "force_row_wise": True,
+            "verbose": -1,
+        }
+        data = lightgbm.Dataset(*train.both, params={"verbose": -1})
+        held_out = lightgbm.Dataset(*validation.both, reference=data)
+        stop = lightgbm.early_stopping(config.patience, verbose=False)
+        grown = lightgbm.train(parameters, data, config.trees, valid_sets=[held_out], callbacks=[stop])
+        best = grown.best_iteration if grown.best_iteration > 0 else -1
+        # from its text, as `read` does: what is stored and what answers are the same trees to the last bit
+        return cls.read(grown.model_to_string(num_iteration=best), train.rows.shape[1])
+
+    @classmethod
+    def read(cls, text: str, n_features: int) -> Self:
+        """
+        Raises:
+            ValueError: if these are no trees over so many features.
+        """
+        import lightgbm
+
+        text = sound_trees(text, n_features, OBJECTIVE)
+        try:
+            return cls(text, lightgbm.Booster(model_str=text))
+        except lightgbm.basic.LightGBMError as error:
+            raise ValueError(str(error)) from None
+
+    def log_odds(self, rows: Floats) -> NDArray[np.float64]:
+        found = self.booster.predict(rows, raw_score=True, num_threads=1, validate_features=False)
+        return np.asarray(found, np.float64)
+
+    def contributions(self, rows: Floats) -> NDArray[np.float64]:
+        """(n, f) Shapley values."""
+        found = self.booster.predict(rows, pred_contrib=True, num_threads=1, validate_features=False)
+        return np.asarray(found)[:, :-1]  # the last one is the mean of all

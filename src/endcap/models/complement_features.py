@@ -1,0 +1,343 @@
+"""What tells a complement from a substitute: numbers of a pair of items, in five groups, and its links where given.
+
+Columns named "... that after this" and "... this after that" have a direction and change places when the items do; all
+others are the same for (i, j) and (j, i). NaN: not known. A shop without views, returns, categories or prices knows
+less, and what it does not know is NaN, not 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from endcap.errors import InputError
+from endcap.models.complement_counts import (
+    BOUGHT,
+    GAP,
+    HIGH_BOUGHT,
+    HIGH_VIEWED,
+    IN_ROW,
+    LOW_BOUGHT,
+    LOW_FIRST,
+    LOW_VIEWED,
+    N_COUNTS,
+    SWITCHES,
+    TOGETHER,
+    VIEWED,
+    count_pairs,
+    places,
+)
+from endcap.models.complement_links import LINK_NAMES, Links
+from endcap.shop import Shop
+
+PER = 10_000  # sessions or baskets that counts are told by, so that they mean the same in a longer log
+MOST_LEVELS = 8  # of a category's path that are compared
+SMOOTH = 0.5  # occasions that every expectation is put beside: a lift of what hardly happened is near 1
+PER_ITEM = 200
+WINDOW_DAYS, RETURN_DAYS = 30.0, 30.0
+
+OF_GROUP: dict[str, tuple[str, ...]] = {
+    "category": ("same leaf", "shared levels", "share of levels", "bought together", "viewed together"),
+    "price": ("log ratio", "ratio"),
+    "brand": ("same", "same in one leaf", "unknown"),
+    "temporal": (
+        "viewed", "bought", "viewed beside chance", "bought beside chance", "viewed to bought", "in one order",
+        "median gap", "in a row", "back and forth", "that bought after viewing this", "this bought after viewing that",
+        "that after this",
+    ),
+    "returns": (
+        "that after this", "this after that", "that after this beside chance", "this after that beside chance",
+    ),
+}  # fmt: skip
+LINKS = "links"
+GROUPS = (*OF_GROUP, LINKS)
+
+Floats = NDArray[np.float32]
+Items = NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class PairFacts:
+    """What is known of items and pairs at the end of a view; arrays alone, so that they are stored as they are.
+
+    Attributes:
+        levels: (n_items, MOST_LEVELS) int32 numbers of the paths `a`, `a/b`, `a/b/c`, -1 behind the last;
+        leaf: (n_items,) int32 number of the whole path, brand: (n_items,) int32, -1 where unknown;
+        price: (n_items,) float32, NaN where unknown;
+        keys, counts, of_item, totals: see `complement_counts.PairCounts`;
+        leaf_keys: (p,) ascending pairs of leaves, a * n_leaves + b, that occur; leaf_counts: (p, 2) how often items of
+        them were bought together, and viewed together; leaf_mass: (2, n_leaves) the same of a leaf with any other;
+        link_offsets, link_others: see `Links`; empty where no links are given.
+    """
+
+    levels: NDArray[np.int32]
+    leaf: NDArray[np.int32]
+    brand: NDArray[np.int32]
+    price: Floats
+    keys: NDArray[np.int64]
+    counts: Floats
+    of_item: Floats
+    totals: NDArray[np.float64]
+    leaf_keys: NDArray[np.int64]
+    leaf_counts: Floats
+    leaf_mass: NDArray[np.float64]
+    link_offsets: NDArray[np.int64]
+    link_others: Items
+
+    @classmethod
+    def of(
+        cls,
+        shop: Shop,
+        links: Links | None = None,
+        *,
+        window_days: float = WINDOW_DAYS,
+        return_days: float = RETURN_DAYS,
+        per_item: int = PER_ITEM,
+        threads: int = 1,
+    ) -> Self:
+        """The facts at the end of a view; see `count_pairs` for the numbers.
+
+        Raises:
+            InputError: if the links are of another shop.
+        """
+        pairs = count_pairs(
+            shop, window_days=window_days, return_days=return_days, per_item=per_item, threads=threads
+        )  # fmt: skip
+        leaf, levels = _paths(shop.catalogue)
+        n_leaves = int(leaf.max(initial=-1)) + 1
+        leaf_keys, leaf_counts, leaf_mass = _of_leaves(leaf, n_leaves, pairs.together, pairs.viewed)
+        nothing = Links(np.zeros((0, shop.n_items + 1), np.int64), np.empty(0, np.int32))
+        facts = cls(
+            levels=levels,
+            leaf=leaf,
+            brand=_codes(shop.catalogue, "brand"),
+            price=_prices(shop.catalogue),
+            keys=pairs.keys,
+            counts=pairs.counts,
+            of_item=pairs.of_item,
+            totals=pairs.totals,
+            leaf_keys=leaf_keys,
+            leaf_counts=leaf_counts,
+            leaf_mass=leaf_mass,
+            link_offsets=nothing.offsets,
+            link_others=nothing.others,
+        )
+        return facts if links is None else facts.with_links(links)
+
+    @property
+    def n_items(self) -> int:
+        return len(self.leaf)
+
+    @property
+    def links(self) -> Links | None:
+        """None where none are given."""
+        return Links(self.link_offsets, self.link_others) if len(self.link_offsets) else None
+
+    def with_links(self, links: Links) -> Self:
+        """The same with these links.
+
+        Raises:
+            InputError: if they are over other items.
+        """
+        if links.n_items != self.n_items:
+            raise InputError(f"links: over {links.n_items:,} items, the shop has {self.n_items:,}")
+        return replace(self, link_offsets=links.offsets, link_others=links.others)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything, to store."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def groups_of_columns(self) -> list[str]:
+        """The group of each column of `pair_features`."""
+        return [name.partition(": ")[0] for name in pair_names(self)]
+
+
+def pair_names(facts: PairFacts) -> list[str]:
+    """`group: column`, in the order of the columns of `pair_features`."""
+    groups = {**OF_GROUP, LINKS: LINK_NAMES} if facts.links is not None else OF_GROUP
+    return [f"{group}: {column}" for group, columns in groups.items() for column in columns]
+
+
+def pair_features(facts: PairFacts, left: NDArray[np.integer], right: NDArray[np.integer]) -> Floats:
+    """Numbers of the pairs (left, right), see `pair_names`; all NaN where either item is unknown.
+
+    Raises:
+        InputError: for arrays that are no item numbers of one length.
+    """
+    left, right = _items(left, "left"), _items(right, "right")
+    if left.shape != right.shape:
+        raise InputError(f"pairs: as many left items as right ones are needed, not {len(left)} and {len(right)}")
+    n = facts.n_items
+    known = (left >= 0) & (right >= 0) & (left < n) & (right < n)
+    one, other = left[known].astype(np.int32), right[known].astype(np.int32)
+    blocks = [*_catalogue(facts, one, other), *_behaviour(facts, one, other)]
+    if (links := facts.links) is not None:
+        blocks.append(links.columns(one, other))
+    out = np.full((len(left), sum(block.shape[1] for block in blocks)), np.nan, np.float32)
+    out[known] = np.concatenate(blocks, axis=1)
+    return out
+
+
+def _items(items: NDArray[np.integer], what: str) -> NDArray[np.integer]:
+    items = np.asarray(items)
+    if items.ndim != 1 or items.dtype.kind not in "iu":
+        raise InputError(f"{what}: a row of item numbers is needed, not {items.dtype} of shape {items.shape}")
+    return items
+
+
+# -- from the catalogue ------------------------------------------------------------------------------------------------
+
+
+def _catalogue(facts: PairFacts, one: Items, other: Items) -> list[Floats]:
+    """Category, price and brand."""
+    a, b = facts.leaf[one], facts.leaf[other]
+    placed = (a >= 0) & (b >= 0)
+    alike = (facts.levels[one] == facts.levels[other]) & (facts.levels[one] >= 0)
+    shared = alike.sum(axis=1)
+    deeper = np.maximum((facts.levels[one] >= 0).sum(axis=1), (facts.levels[other] >= 0).sum(axis=1))
+    category = [a == b, shared, shared / np.maximum(deeper, 1), *_beside_leaves(facts, a, b)]
+    ratio = np.abs(np.log(facts.price[one]) - np.log(facts.price[other]))
+    brands = facts.brand[one], facts.brand[other]
+    branded = (brands[0] >= 0) & (brands[1] >= 0)
+    same = np.where(branded, brands[0] == brands[1], np.nan)
+    unknown = (brands[0] < 0).astype(np.float32) + (brands[1] < 0)
+    return [
+        _block([np.where(placed, column, np.nan) for column in category]),
+        _block([ratio, np.exp(-ratio)]),
+        _block([same, np.where(placed, same * (a == b), np.nan), unknown]),
+    ]
+
+
+def _beside_leaves(facts: PairFacts, a: NDArray[np.int32], b: NDArray[np.int32]) -> list[NDArray[np.floating]]:
+    """Log of how much more often than by chance items of two leaves are bought, and viewed, together."""
+    n_leaves = facts.leaf_mass.shape[1]
+    place = places(facts.leaf_keys, a.astype(np.int64) * n_leaves + b)
+    found_counts = facts.leaf_counts[place] if len(facts.leaf_counts) else np.zeros((len(place), 2))
+    counts = np.where((place >= 0)[:, None], found_counts, 0)
+    found = []
+    for kind, mass in enumerate(np.append(facts.leaf_mass, np.zeros((2, 1)), axis=1)):
+        total = mass.sum()
+        expected = mass[a] * mass[b] / max(total, 1)
+        found.append(_log_ratio(counts[:, kind], expected) if total else np.full(len(a), np.nan))
+    return found
+
+
+def _of_leaves(
+    leaf: NDArray[np.int32], n_leaves: int, together: csr_array, viewed: csr_array
+) -> tuple[NDArray[np.int64], Floats, NDArray[np.float64]]:
+    """What `PairFacts` keeps of pairs of leaves."""
+    rows = np.flatnonzero(leaf >= 0)
+    inside = csr_array((np.ones(len(rows)), (rows, leaf[rows])), shape=(len(leaf), n_leaves))
+    sums = [(inside.T @ graph @ inside).tocoo() for graph in (together, viewed)]
+    flat = [one.coords[0].astype(np.int64) * n_leaves + one.coords[1] for one in sums]
+    keys = np.unique(np.concatenate(flat))
+    counts, mass = np.zeros((len(keys), 2), np.float32), np.zeros((2, n_leaves))
+    for kind, (one, where) in enumerate(zip(sums, flat, strict=True)):
+        counts[np.searchsorted(keys, where), kind] = one.data
+        mass[kind] = np.bincount(one.coords[0], one.data, n_leaves)
+    return keys, counts, mass
+
+
+def _paths(catalogue: pa.Table) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Leaf (n,) and levels (n, MOST_LEVELS); a path that comes back to itself, `a/b/a`, is a path like any other."""
+    codes = _codes(catalogue, "category")
+    levels = np.full((len(codes), MOST_LEVELS), -1, np.int32)
+    if (codes < 0).all():
+        return codes, levels
+    texts = catalogue["category"].cast(pa.string()).combine_chunks().dictionary_encode().dictionary.to_pylist()
+    leaves: dict[tuple[str, ...], int] = {}
+    prefixes: dict[tuple[str, ...], int] = {}
+    leaf_of = np.full(len(texts) + 1, -1, np.int32)
+    levels_of = np.full((len(texts) + 1, MOST_LEVELS), -1, np.int32)
+    for row, text in enumerate(texts):
+        parts = tuple(part.strip() for part in text.split("/") if part.strip())
+        if not parts:
+            continue
+        leaf_of[row] = leaves.setdefault(parts, len(leaves))
+        for level in range(min(len(parts), MOST_LEVELS)):
+            levels_of[row, level] = prefixes.setdefault(parts[: level + 1], len(prefixes))
+    return leaf_of[codes], levels_of[codes]
+
+
+def _codes(catalogue: pa.Table, column: str) -> NDArray[np.int32]:
+    """(n,) a number for each different text, -1 where unknown or empty."""
+    if column not in catalogue.column_names or pa.types.is_null(catalogue[column].type):
+        return np.full(len(catalogue), -1, np.int32)
+    texts = catalogue[column].cast(pa.string()).combine_chunks()
+    encoded = pc.if_else(pc.equal(texts, ""), None, texts).dictionary_encode()
+    return np.array(pc.fill_null(encoded.indices, -1), np.int32)
+
+
+def _prices(catalogue: pa.Table) -> Floats:
+    if "price" not in catalogue.column_names or pa.types.is_null(catalogue["price"].type):
+        return np.full(len(catalogue), np.nan, np.float32)
+    price = np.array(pc.fill_null(catalogue["price"].cast(pa.float64()), np.nan).combine_chunks(), np.float32)
+    return np.where((price > 0) & np.isfinite(price), price, np.float32(np.nan))
+
+
+# -- from the log ------------------------------------------------------------------------------------------------------
+
+
+def _behaviour(facts: PairFacts, one: Items, other: Items) -> list[Floats]:
+    """Temporal pattern and returns."""
+    low, high = np.minimum(one, other).astype(np.int64), np.maximum(one, other)
+    place = places(facts.keys, low * facts.n_items + high)
+    nothing = np.zeros((1, N_COUNTS), np.float32)
+    nothing[0, GAP] = np.nan
+    counts = np.where((place >= 0)[:, None], facts.counts[place] if len(facts.counts) else nothing, nothing)
+    counts = counts.astype(np.float64).T
+    up = one < other
+
+    def by_direction(if_low: int, if_high: int) -> tuple[NDArray, NDArray]:
+        """Columns of low and high as those of one and other."""
+        return np.where(up, counts[if_low], counts[if_high]), np.where(up, counts[if_high], counts[if_low])
+
+    (sessions, baskets, purchases, returns), (seen, bought, buys, back) = facts.totals, facts.of_item
+    if not sessions:
+        counts[[VIEWED, IN_ROW, SWITCHES, LOW_VIEWED, HIGH_VIEWED]] = np.nan
+    if not returns:
+        counts[[LOW_BOUGHT, HIGH_BOUGHT]] = np.nan
+    viewed, both = counts[VIEWED], counts[BOUGHT]
+    after = by_direction(LOW_VIEWED, HIGH_VIEWED)
+    first = np.where(up, counts[LOW_FIRST], counts[BOUGHT] - counts[LOW_FIRST])
+    gone = by_direction(LOW_BOUGHT, HIGH_BOUGHT)  # that after this, this after that
+    temporal = [
+        np.log1p(PER * viewed / max(sessions, 1)),
+        np.log1p(PER * both / max(baskets, 1)),
+        _log_ratio(viewed, seen[one] * seen[other] / max(sessions, 1)),
+        _log_ratio(both, bought[one] * bought[other] / max(baskets, 1)),
+        np.where(np.nan_to_num(viewed) + both > 0, _log_ratio(viewed, both), np.nan),
+        _share(counts[TOGETHER], both),
+        np.log1p(counts[GAP]),
+        _share(counts[IN_ROW], viewed),
+        _share(counts[SWITCHES], viewed),
+        _share(after[0], seen[one]),
+        _share(after[1], seen[other]),
+        _share(first, both),
+    ]
+    returned = [
+        _share(gone[0], buys[one]),
+        _share(gone[1], buys[other]),
+        _log_ratio(gone[0], buys[one] * back[other] / max(purchases, 1)),
+        _log_ratio(gone[1], buys[other] * back[one] / max(purchases, 1)),
+    ]
+    return [_block(temporal), _block(returned)]
+
+
+def _log_ratio(count: NDArray[np.floating], expected: NDArray[np.floating]) -> NDArray[np.floating]:
+    return np.log((count + SMOOTH) / (expected + SMOOTH))
+
+
+def _share(part: NDArray[np.floating], whole: NDArray[np.floating]) -> NDArray[np.floating]:
+    """NaN of nothing."""
+    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+
+
+def _block(columns: list[NDArray[Any]]) -> Floats:
+    return np.stack(columns, axis=1).astype(np.float32)
