@@ -34,6 +34,7 @@ from endcap.graph.walks import important_neighbours
 from endcap.index import Exact
 from endcap.models.base import NO_CANDIDATES, Model
 from endcap.models.complement import Complement
+from endcap.models.cross_sell_evidence import Weigher, under
 from endcap.models.cross_sell_lesson import Lesson
 from endcap.models.cross_sell_score import RIVAL, Freshness, Parts, links_of
 from endcap.models.hiding import HidingGraph
@@ -104,6 +105,13 @@ class CrossSellConfig(TrainingSettings, frozen=True, kw_only=True):
         Meta(description="what tells complements from substitutes; none: everything passes as a complement"),
     ] = "boosting"
     looked_at: Annotated[int, Meta(ge=1, le=2000, description="nearest items that the score is worked out for")] = 200
+    evidence: Annotated[
+        bool, Meta(description="a small network over evidence of pairs gives `score`; lists keep the graph network's")
+    ] = False
+    evidence_baskets: Annotated[int, Meta(ge=1, description="baskets that it learns from, at most a third")] = 5000
+    evidence_products: Annotated[int, Meta(ge=1, description="products of each of them that it asks for")] = 3
+    damping: Annotated[float, Meta(ge=0, le=2, description="evidence: this times log baskets is taken off")] = 0.0
+    floor: Annotated[float, Meta(ge=1, description="evidence: fewer baskets than these count as these")] = 30.0
     popularity: Annotated[
         float, Meta(ge=-2, le=2, description="added to scores: this times the log of a product's baskets")
     ] = 0.0
@@ -138,6 +146,7 @@ class CrossSell(Model):
         self._searcher: Searcher | None = None
         self._relations: pa.Table | None = None
         self._complement: Complement | None = None
+        self._weigher: Weigher | None = None
 
     def with_relations(self, table: pa.Table) -> Self:
         """What goes with what by somebody's word: rows of item, other and relation, as ids. Call it before `fit`.
@@ -190,6 +199,12 @@ class CrossSell(Model):
         self._offset = offset + config.popularity * np.log1p(self._bought).astype(np.float32)
         self._partners, self._freshness = whole.counted.counts, Freshness.of(whole.counted, shop)
         self._complement = self._classifier(shop, seed, threads)
+        self._weigher = None
+        if config.evidence and len(baskets) >= 3:
+            self._weigher = Weigher.fitted(
+                baskets, self._freshness.leaf, at_most=config.evidence_baskets, per_basket=config.evidence_products,
+                never=self._partners if config.spare_partners else None, seed=seed, threads=threads,
+            )  # fmt: skip
         self._towers = self._towers.cpu()
         self._searcher = None
 
@@ -237,6 +252,7 @@ class CrossSell(Model):
             "partners-data": self._partners.data,
             **{f"fresh-{name}": array for name, array in self._freshness.arrays().items()},
             **self._reader.arrays(),
+            **{f"evidence-{name}": array for name, array in (self._weigher.arrays() if self._weigher else {}).items()},
         }
 
     def _learned(self) -> dict[str, Any]:
@@ -258,8 +274,9 @@ class CrossSell(Model):
         n = len(self._bought)
         parts = (arrays[f"partners-{part}"] for part in ("data", "indices", "indptr"))
         self._partners = csr_array(tuple(parts), shape=(n, n), copy=False)
-        fresh = {name: arrays[f"fresh-{name}"] for name in Freshness._fields}
-        self._freshness = Freshness(**fresh)
+        self._freshness = Freshness(**under("fresh-", arrays))
+        evidence = under("evidence-", arrays)
+        self._weigher = Weigher.restored(evidence) if evidence else None
         self._reader = FeatureReader.restored(learned["features"], arrays)
         self._course, self._classified = learned["course"], learned["complement"]
 
@@ -290,7 +307,7 @@ class CrossSell(Model):
             asked = request.basket[-BASKET:]
         else:
             asked = request.history.items[-1:]
-        return asked[(asked >= 0) & (asked < len(self._bought))]
+        return np.unique(asked[(asked >= 0) & (asked < len(self._bought))])
 
     def candidates(self, request: Request) -> Candidates:
         """What goes with the item, the basket or the last action; nothing that was asked with, and no rival of it.
@@ -340,12 +357,16 @@ class CrossSell(Model):
 
     def score(self, request: Request, items: Items) -> Scores:
         """Scores of any items; those that were in no basket come last."""
-        query = self.query(request)
+        query, asked = self.query(request), self._asked_of(request)
         scores = np.zeros(len(items), np.float32)
         known = (items >= 0) & (items < len(self._bought))
         known[known] = self._bought[items[known]] > 0
         if len(query) and known.any():
-            scores[known] = self._target[items[known]] @ query[0, :-1] + self._offset[items[known]]
+            scores[known] = (
+                self._target[items[known]] @ query[0, :-1] + self._offset[items[known]]
+                if self._weigher is None
+                else self._weigher.score(asked, items[known], damping=self.config.damping, floor=self.config.floor)
+            )
             scores[~known] = scores[known].min() - 1
         return scores
 
