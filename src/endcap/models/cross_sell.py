@@ -119,9 +119,9 @@ class CrossSellConfig(TrainingSettings, frozen=True, kw_only=True):
     validation_metric: Annotated[str, Meta(pattern=r"^(mrr|hit_rate)@[1-9]\d*$", description="of the full ranking")] = (
         "mrr@10"
     )
-    epochs: int = 30
+    epochs: Annotated[int, Meta(ge=1, description="passes over the training part, at most")] = 30
     batch_size: Annotated[int, Meta(ge=1, description="baskets of a step")] = 4096
-    learning_rate: float = 5e-3
+    learning_rate: Annotated[float, Meta(gt=0, description="after the warm-up")] = 5e-3
 
     def __post_init__(self) -> None:
         if self.encoder in ("gat", "gatv2") and self.dim % self.heads:
