@@ -43,7 +43,7 @@ ROWS: Rows = {
     "als": ("als", {"factors": 64}),
     "lightgcn": ("lightgcn", {"epochs": 20}),
     "sgns": ("sgns", {}),
-    "cross-sell evidence, undamped": ("cross-sell", EVIDENCE),
+    "cross-sell evidence undamped": ("cross-sell", EVIDENCE),
     "cross-sell evidence": ("cross-sell", EVIDENCE | {"damping": 0.8, "floor": 30.0}),
 }
 U, P = "/uniform1000", "/popularity1000"
