@@ -12,8 +12,9 @@ from endcap import models
 from endcap.answers import History, Request
 from endcap.errors import InputError
 from endcap.index import Exact
-from endcap.models.coaction_graph import CoActionGraph, Pairs, _signed
+from endcap.models.coaction_graph import CoActionGraph, Pairs
 from endcap.nn.histories import Past
+from endcap.nn.pair_codes import signed_distance
 from endcap.shop import Shop
 
 from .shops import checkerboard, quick, simulated
@@ -252,11 +253,11 @@ def test_codes_compare_the_second_action_with_the_first():
 
 
 def test_signed_buckets_are_mirrored():
-    import torch
-
-    cuts = torch.tensor([0, 1, 4])
-    found = _signed(torch.tensor([-9, -3, -1, 0, 1, 3, 9]), cuts)
-    assert found.tolist() == [0, 1, 2, 3, 4, 5, 6]
+    values, found = np.array([[0, 9, 3, 1, 0, -1, -3, -9]]), np.empty((1, 8, 8), np.uint8)
+    signed_distance(values, np.array([0, 1, 4]), False, 10, found)
+    assert found[0, 0].tolist() == [13, 16, 15, 14, 13, 12, 11, 10]
+    signed_distance(values, np.array([1, 4]), True, 0, found)
+    assert found[0, 0].tolist() == [2, 4, 3, 3, 2, 1, 1, 0]
 
 
 # -- bad input ---------------------------------------------------------------------------------------------------------

@@ -64,6 +64,7 @@ from endcap.nn.attention import EdgeAttention
 from endcap.nn.histories import Histories, Past
 from endcap.nn.interests import MeanInterest, RoutedInterests, SelfAttentiveInterests, routing_penalty
 from endcap.nn.items import CoActionAggregation, ItemEmbedding, ItemFeatures
+from endcap.nn.pair_codes import difference, kinds_of_both, same_or_not, signed_distance
 from endcap.shop import Events, Shop, Vocabulary
 from endcap.shop.interactions import SEARCH
 from endcap.shop.text import words
@@ -72,10 +73,10 @@ TextEncoder = Callable[[list[str]], NDArray[Any]]
 log = logging.getLogger("endcap.models")
 Edge = Literal["category", "brand", "seller", "price", "popularity", "time", "position", "behaviour"]
 SAME_OR_NOT: tuple[Edge, ...] = ("category", "brand", "seller")  # family I
-GAPS = torch.tensor([-1.5, -0.7, -0.3, -0.1, 0.1, 0.3, 0.7, 1.5])  # family G: cuts of ln((1 + v_j) / (1 + v_i))
+GAPS = np.array([-1.5, -0.7, -0.3, -0.1, 0.1, 0.3, 0.7, 1.5], np.float32)  # family G: cuts of ln((1 + v_j) / (1 + v_i))
 MINUTE = 60_000_000
-TIMES = torch.tensor([1, 10, 60, 360, 1440, 3 * 1440, 7 * 1440, 30 * 1440], dtype=torch.int64) * MINUTE  # family H
-PLACES = torch.tensor([0, 1, 2, 4, 8, 16], dtype=torch.int64)  # position gaps 0, 1, 2, 3-4, 5-8, 9-16, more
+TIMES = np.array([1, 10, 60, 360, 1440, 3 * 1440, 7 * 1440, 30 * 1440]) * MINUTE  # family H
+PLACES = np.array([0, 1, 2, 4, 8, 16])  # position gaps 0, 1, 2, 3-4, 5-8, 9-16, more
 CATEGORY_LEVELS = 3
 DAY = 86_400_000_000
 ENCODED = "vector_encoder"  # the column that an encoder's vectors are kept in
@@ -488,9 +489,8 @@ class Pairs:
     ) -> None:
         self.n_kinds = n_kinds
         self.attributes = {
-            name: torch.from_numpy(np.append(values, np.array(missing, values.dtype)))
+            name: np.append(values, -1) if values.dtype.kind == "i" else np.append(np.log1p(values), np.float32(np.nan))
             for name, values in attributes.items()
-            for missing in [-1 if values.dtype.kind == "i" else np.nan]
         }
         sizes = {name: 3 if values.dtype.kind == "i" else len(GAPS) + 2 for name, values in attributes.items()}
         sizes |= {"time": 2 * len(TIMES) + 1, "position": 2 * len(PLACES) + 1, "behaviour": n_kinds**2}
@@ -501,38 +501,37 @@ class Pairs:
 
     def codes(self, past: Past, device: torch.device) -> Tensor:
         """(B, T, T, features); entry [b, i, j] holds the tables' rows that compare action j with action i."""
-        items = torch.from_numpy(past.items)
-        narrow = torch.uint8 if self.n_codes <= 256 else torch.int16
-        found = torch.empty(*items.shape, items.shape[1], len(self.tables), dtype=narrow)
+        batch, length = past.items.shape
+        narrow = np.uint8 if self.n_codes <= 256 else np.int16
+        coded = np.empty((batch, length, length, len(self.tables)), narrow)
         start = 0
         for place, (name, size) in enumerate(self.tables.items()):
-            found[..., place] = self._compare(name, items, past) + start
+            self._compare(name, past, start, coded[..., place])
             start += size
+        found = torch.from_numpy(coded)
         if self._batches % BATCHES_BETWEEN_COUNTS == 0:
-            known = items >= 0
+            known = torch.from_numpy(past.items >= 0)
             pairs = found[known[:, :, None] & known[:, None, :]]
             self._seen += torch.bincount(pairs.flatten(), minlength=self.n_codes)
         self._batches += 1
         return found.to(device)
 
-    def _compare(self, name: str, items: Tensor, past: Past) -> Tensor:
-        """(B, T, T) codes of one feature."""
+    def _compare(self, name: str, past: Past, start: int, out: NDArray[np.integer]) -> None:
+        """Write the codes (B, T, T) of one feature, from `start` on."""
         if name == "behaviour":
-            kinds = torch.from_numpy(past.kinds)
-            return kinds[:, :, None] * self.n_kinds + kinds[:, None, :]
-        if name == "time":
-            times = torch.from_numpy(past.times)
-            return _signed(times[:, None, :] - times[:, :, None], TIMES)
-        if name == "position":
-            places = torch.arange(items.shape[1])
-            return _signed((places[None, :] - places[:, None])[None], PLACES).expand(*items.shape, -1)
-        values = self.attributes[name]
-        values = values[items.clamp(0, len(values) - 1)]
-        one, other = values[:, :, None], values[:, None, :]
-        if not values.dtype.is_floating_point:
-            return torch.where((one < 0) | (other < 0), 2, (one == other).long())
-        gap = torch.log1p(other) - torch.log1p(one)
-        return torch.where(gap.isnan(), len(GAPS) + 1, torch.bucketize(gap, GAPS))
+            kinds_of_both(past.kinds, self.n_kinds, start, out)
+        elif name == "time":
+            signed_distance(past.times, TIMES, True, start, out)
+        elif name == "position":
+            places = np.broadcast_to(np.arange(past.items.shape[1]), past.items.shape)
+            signed_distance(places, PLACES, False, start, out)
+        else:
+            values = self.attributes[name]
+            values = values[past.items.clip(0, len(values) - 1)]
+            if values.dtype.kind == "i":
+                same_or_not(values, start, out)
+            else:
+                difference(values, GAPS, start, out)
 
     def histogram(self) -> dict[str, float]:
         """`edge.feature.code` -> its share of the pairs counted since the last call."""
@@ -545,12 +544,6 @@ class Pairs:
         self._seen.zero_()
         self._batches = 0
         return shares
-
-
-def _signed(difference: Tensor, cuts: Tensor) -> Tensor:
-    """Family H: the bucket of a difference's size, mirrored around the middle for negative ones."""
-    size = torch.bucketize(difference.abs(), cuts, right=bool(cuts[0] > 0))
-    return torch.where(difference < 0, len(cuts) - size, len(cuts) + size)
 
 
 def _pair_attributes(catalogue: pa.Table, counts: NDArray[np.int64]) -> dict[str, NDArray[Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import numba
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -79,3 +80,59 @@ def _collect(weights, codes, collected, first, last):  # type: ignore[no-untyped
                     weight = weights[b, h, i, j]
                     for f in range(features):
                         row[codes[b, i, j, f]] += weight
+
+
+# -- comparing the actions of a past: each writes codes (B, T, T) from `start` on into `out`, entry [b, i, j] comparing
+# action j with action i ----------------------------------------------------------------------------------------------
+
+
+@numba.njit(nogil=True, cache=True)
+def same_or_not(values, start, out):  # type: ignore[no-untyped-def]
+    """values (B, T) int64: 0 different, 1 the same, 2 where either is unknown (-1)."""
+    for b in range(values.shape[0]):
+        for i in range(values.shape[1]):
+            one = values[b, i]
+            for j in range(values.shape[1]):
+                other = values[b, j]
+                out[b, i, j] = start + (2 if one < 0 or other < 0 else (1 if one == other else 0))
+
+
+@numba.njit(nogil=True, cache=True)
+def difference(values, cuts, start, out):  # type: ignore[no-untyped-def]
+    """values (B, T) float32: the bucket of other - one between the ascending cuts; the last code where it is NaN."""
+    for b in range(values.shape[0]):
+        for i in range(values.shape[1]):
+            for j in range(values.shape[1]):
+                gap = values[b, j] - values[b, i]
+                code = len(cuts) + 1
+                if not np.isnan(gap):
+                    code = 0
+                    while code < len(cuts) and cuts[code] < gap:
+                        code += 1
+                out[b, i, j] = start + code
+
+
+@numba.njit(nogil=True, cache=True)
+def signed_distance(values, cuts, closed, start, out):  # type: ignore[no-untyped-def]
+    """values (B, T) int64: the bucket of |other - one|, mirrored around the middle where other is less; `closed`: a
+    distance on a cut belongs to the bucket above it.
+    """
+    middle = len(cuts)
+    for b in range(values.shape[0]):
+        for i in range(values.shape[1]):
+            for j in range(values.shape[1]):
+                gap = values[b, j] - values[b, i]
+                size = abs(gap)
+                code = 0
+                while code < middle and (cuts[code] < size or (closed and cuts[code] == size)):
+                    code += 1
+                out[b, i, j] = start + (middle - code if gap < 0 else middle + code)
+
+
+@numba.njit(nogil=True, cache=True)
+def kinds_of_both(kinds, n_kinds, start, out):  # type: ignore[no-untyped-def]
+    """kinds (B, T) int64: one * n_kinds + other."""
+    for b in range(kinds.shape[0]):
+        for i in range(kinds.shape[1]):
+            for j in range(kinds.shape[1]):
+                out[b, i, j] = start + kinds[b, i] * n_kinds + kinds[b, j]
