@@ -12,7 +12,8 @@ import pytest
 
 from endcap import Shop, models, simulate
 from endcap.answers import NOTHING, Request
-from endcap.models.cross_sell import CrossSell
+from endcap.errors import InputError
+from endcap.models.cross_sell import CrossSell, Towers
 from endcap.simulate import ShopSettings
 
 SETTINGS = {"dim": 16, "epochs": 15, "batch_size": 512, "negatives": 0, "learning_rate": 0.02, "text_buckets": 4096}
@@ -152,6 +153,39 @@ def test_relations_are_links_like_baskets() -> None:
     model = CrossSell(**SETTINGS | {"epochs": 40}, complement="none").with_relations(table).fit(catalogued)
     assert model.related("i0", k=1)[0][0] == "i1"
     assert model._partners.nnz == 6
+
+
+def test_every_step_hides_its_baskets(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, thinner = Towers.tables, []
+
+    def watched(self: Towers, mass: np.ndarray) -> tuple:
+        if self.training:
+            thinner.append(mass.sum() < self.graph.mass.sum())
+        return real(self, mass)
+
+    monkeypatch.setattr(Towers, "tables", watched)
+    CrossSell(**SETTINGS | {"epochs": 2}, complement="none").fit(shop())
+    assert thinner
+    assert all(thinner)
+
+
+def test_damping_without_evidence_is_refused() -> None:
+    with pytest.raises(InputError, match="set evidence=true"):
+        CrossSell(damping=0.5)
+
+
+def test_with_evidence_the_scores_are_its_own_and_come_back(tmp_path: Path) -> None:
+    model = CrossSell(**SETTINGS | {"epochs": 1}, evidence=True, complement="none").fit(shop())
+    request, items = Request(k=1, basket=np.array([3, 7], np.int32)), np.arange(N_ITEMS, dtype=np.int32)
+    model.save(tmp_path / "model")
+    ours = model.score(request, items)
+    np.testing.assert_array_equal(ours, models.open(tmp_path / "model").score(request, items))
+    ids, (complements, _) = shop().items.ids.to_pylist(), truth()
+    found = []
+    for item in np.flatnonzero(model._bought):
+        best = np.argsort(-model.score(Request(k=1, item=int(item)), items))[:10]
+        found.append(len({ids[other] for other in best} & complements.get(ids[item], set())))
+    assert np.mean(found) / 10 > 3 * 10 / N_ITEMS
 
 
 def test_nobody_is_asked_for_nothing() -> None:

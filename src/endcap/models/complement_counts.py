@@ -139,7 +139,7 @@ def _add(keys: Ints, counts: Floats, pairs: tuple[NDArray, NDArray], n_items: in
     counts[place[place >= 0], column] += times[place >= 0]
 
 
-def places(keys: Ints, wanted: Ints) -> Ints:
+def places(keys: NDArray[np.integer], wanted: NDArray[np.integer]) -> Ints:
     """Where each wanted key stands among the ascending ones, -1 where it does not."""
     if not len(keys):
         return np.full(len(wanted), -1, np.int64)

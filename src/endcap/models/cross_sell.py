@@ -126,6 +126,8 @@ class CrossSellConfig(TrainingSettings, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.encoder in ("gat", "gatv2") and self.dim % self.heads:
             raise ValueError(f"dim={self.dim} is no multiple of heads={self.heads}")
+        if self.damping and not self.evidence:
+            raise ValueError(f"damping={self.damping:g} is of the evidence: set evidence=true, or use popularity")
 
 
 class CrossSell(Model):

@@ -22,6 +22,7 @@ from scipy.sparse import csr_array, diags_array
 from torch import nn
 
 from endcap.graph import Baskets, co_purchase, weigh
+from endcap.nn.training import TrainingSettings, train
 
 COLUMNS = (
     "walk1", "walk2", "walk3", "walk4", "walk2 without hubs", "even walk1", "even walk2", "count", "cosine", "jaccard",
@@ -34,7 +35,7 @@ PARTNERS = 200  # of an item, for Jaccard
 CSR = ("data", "indices", "indptr")
 HIDDEN = (64, 32)
 DRAWN = 100  # candidates of a lesson of either kind, even and by popularity
-EPOCHS, LISTS, RATE = 8, 64, 4e-3
+LESSON = TrainingSettings(epochs=8, batch_size=64, learning_rate=4e-3, weight_decay=1e-3, warmup=0.1, device="cpu")
 
 Floats = NDArray[np.float32]
 
@@ -225,26 +226,23 @@ class PairHead(nn.Module):
         return torch.cat([head, columns[..., LOGGED:]], dim=-1)
 
 
-def learn(columns: Floats, log_q: Floats, seed: int) -> PairHead:
+def learn(columns: Floats, log_q: Floats, seed: int, threads: int = 1) -> PairHead:
     """The head from the columns (q, c, columns) of lists whose target comes first."""
     torch.manual_seed(seed)
     head = PairHead(columns.shape[2])
     head.scale_to(columns.reshape(-1, columns.shape[2]))
     given, correction = torch.from_numpy(columns), torch.from_numpy(log_q)
-    steps = EPOCHS * -(-len(columns) // LISTS)
-    optimiser = torch.optim.AdamW(head.parameters(), lr=RATE, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
-    for epoch in range(EPOCHS):
-        order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(len(columns)))
-        for begin in range(0, len(order), LISTS):
-            rows = order[begin : begin + LISTS]
-            logits = head(given[rows]) - correction[rows]
-            loss = -torch.log_softmax(logits, 1)[:, 0].mean()
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-    return head.eval()
+
+    def plan(epoch: int) -> list[NDArray[np.int64]]:
+        order = np.random.default_rng([seed, epoch]).permutation(len(columns))
+        return [order[begin : begin + LESSON.batch_size] for begin in range(0, len(order), LESSON.batch_size)]
+
+    def loss(batch: NDArray[np.int64]) -> torch.Tensor:
+        rows = torch.from_numpy(batch)
+        return -torch.log_softmax(head(given[rows]) - correction[rows], 1)[:, 0].mean()
+
+    train(head, plan=plan, loss=loss, settings=LESSON, seed=seed, threads=threads, name="evidence")
+    return head
 
 
 class Weigher(NamedTuple):
@@ -277,7 +275,7 @@ class Weigher(NamedTuple):
         known = PairEvidence.of(baskets.where(~taken), category, threads)
         lists = lists_of(baskets.where(taken), known.n_of, seed, per_basket=per_basket, never=never)
         columns = np.concatenate(list(known.columns(lists.asked, lists.wanted)))
-        return cls(PairEvidence.of(baskets, category, threads), learn(columns, lists.log_q, seed))
+        return cls(PairEvidence.of(baskets, category, threads), learn(columns, lists.log_q, seed, threads))
 
     def score(self, asked: NDArray[np.int32], items: NDArray[np.int32], *, damping: float, floor: float) -> Floats:
         """(n,) f of items for somebody who has `asked` (m,) distinct ones, popularity damped."""

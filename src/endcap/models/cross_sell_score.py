@@ -17,6 +17,7 @@ from scipy.sparse import csr_array
 
 from endcap.answers import Items
 from endcap.graph import CoPurchase
+from endcap.models.complement_counts import places
 from endcap.shop import Shop
 
 FLOOR = 0.5  # of recency
@@ -81,7 +82,8 @@ class Freshness(NamedTuple):
         mass, faded = np.zeros(len(items)), np.zeros(len(items))
         for item in asked.tolist():
             row = slice(self.offsets[item], self.offsets[item + 1])
-            place, linked = find(self.items[row], items)
+            place = places(self.items[row], items)
+            linked = place >= 0
             mass[linked] += self.mass[row][place[linked]]
             faded[linked] += self.faded[row][place[linked]]
         by_leaf = np.ones(len(items))
@@ -90,9 +92,9 @@ class Freshness(NamedTuple):
                                for item in asked.tolist() if self.leaf[item] >= 0]
                               or [np.empty(0, np.int64)])  # fmt: skip
         if len(keys):
-            place, linked = find(self.leaf_keys, keys)
+            place = places(self.leaf_keys, keys)
             shares = np.ones(len(keys))
-            shares[linked] = self.leaf_share[place[linked]]
+            shares[place >= 0] = self.leaf_share[place[place >= 0]]
             by_leaf = shares.reshape(-1, len(items)).mean(0)
         share = np.divide(faded, mass, out=by_leaf, where=mass > 0)
         return FLOOR + (1 - FLOOR) * share
@@ -102,21 +104,13 @@ class Freshness(NamedTuple):
         return self._asdict()
 
 
-def find(row: NDArray[np.integer], items: NDArray[np.integer]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Where items stand in an ascending row, and whether they do."""
-    if len(row) == 0:
-        return np.zeros(len(items), np.intp), np.zeros(len(items), bool)
-    place = np.minimum(np.searchsorted(row, items), len(row) - 1)
-    return place, row[place] == items
-
-
 def links_of(graph: csr_array, asked: Items, items: Items) -> NDArray[np.float32]:
     """(m, n) the weight of the link from each that was asked with to each item, 0 where there is none."""
     weights = np.zeros((len(asked), len(items)), np.float32)
     for place, item in enumerate(asked.tolist()):
         row = slice(graph.indptr[item], graph.indptr[item + 1])
-        where, linked = find(graph.indices[row], items)
-        weights[place, linked] = graph.data[row][where[linked]]
+        where = places(graph.indices[row], items)
+        weights[place, where >= 0] = graph.data[row][where[where >= 0]]
     return weights
 
 
