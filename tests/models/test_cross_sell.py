@@ -169,6 +169,15 @@ def test_every_step_hides_its_baskets(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(thinner)
 
 
+def test_a_checkpoint_goes_with_the_relations_that_were_given(tmp_path: Path) -> None:
+    def key(*pairs: tuple[str, str]) -> str:
+        table = {"item": [a for a, _ in pairs], "other": [b for _, b in pairs], "relation": ["complement"] * len(pairs)}
+        model = CrossSell(**SETTINGS | {"epochs": 1}, complement="none").with_relations(pa.table(table))
+        return model.fit(shop(), checkpoint=tmp_path / "c").checkpoint.key
+
+    assert key(("I001", "I002")) == key(("I001", "I002")) != key(("I001", "I003"))
+
+
 def test_damping_without_evidence_is_refused() -> None:
     with pytest.raises(InputError, match="set evidence=true"):
         CrossSell(damping=0.5)

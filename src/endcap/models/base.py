@@ -146,7 +146,8 @@ class Model:
             raise InputError(f"{self.system}: the shop view has no positive events to learn from")
         self.origin = Origin.of(shop, seed)
         if checkpoint is not None:
-            self.checkpoint = Checkpoint(checkpoint, {**self._provenance(), "data": shop.fingerprint()})
+            key = {**self._provenance(), "data": shop.fingerprint(), "given": self._given()}
+            self.checkpoint = Checkpoint(checkpoint, key)
         self._fit(shop, seed=seed, threads=threads, show=show)
         return self
 
@@ -184,6 +185,10 @@ class Model:
         if self.origin is None:
             raise InputError(f"{self.system}: not trained yet; call fit first")
         return self.origin
+
+    def _given(self) -> str:
+        """A digest of what else was given to learn from, beside the shop: a checkpoint goes with it."""
+        return ""
 
     def _fit(self, shop: Shop, *, seed: int, threads: int, show: bool) -> None:
         raise NotImplementedError

@@ -33,6 +33,7 @@ tables, whose data is private: benchmarks/ measures on public sets.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -178,6 +179,12 @@ class CoActionGraph(HistoryModel):
             if (rows := np.flatnonzero((names == name) & (item >= 0) & (other >= 0))).size
         ]
         return self
+
+    def _given(self) -> str:
+        digest = hashlib.sha256()
+        for name, item, other in self._given_relations:
+            digest.update(name.encode() + item.tobytes() + other.tobytes())
+        return digest.hexdigest()
 
     def with_encoder(self, encoder: TextEncoder) -> Self:
         """Titles by any function, list of texts -> (n, m) array, instead of n-grams; call it before `fit`.

@@ -13,6 +13,7 @@ subtracted from it (see `hiding`); the loss is one softmax for all encoders unle
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -159,6 +160,10 @@ class CrossSell(Model):
         """
         self._relations = table
         return self
+
+    def _given(self) -> str:
+        told = "" if self._relations is None else repr(self._relations.to_pydict())
+        return hashlib.sha256(told.encode()).hexdigest()
 
     # -- fitting -----------------------------------------------------------------------------------------------------
 
