@@ -13,7 +13,8 @@ import pytest
 from endcap import Shop, models, simulate
 from endcap.answers import NOTHING, Request
 from endcap.errors import InputError
-from endcap.models.cross_sell import CrossSell, Towers
+from endcap.models.cross_sell import CrossSell
+from endcap.models.cross_sell_towers import Towers
 from endcap.simulate import ShopSettings
 
 SETTINGS = {"dim": 16, "epochs": 15, "batch_size": 512, "negatives": 0, "learning_rate": 0.02, "text_buckets": 4096}

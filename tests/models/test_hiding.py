@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from endcap.graph import Baskets
-from endcap.models.cross_sell import CrossSellConfig
+from endcap.models.cross_sell_settings import CrossSellConfig
 from endcap.models.hiding import DAY, HidingGraph
 
 N_ITEMS = 9

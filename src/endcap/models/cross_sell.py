@@ -17,38 +17,32 @@ import hashlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
 import torch
-from msgspec import Meta
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from torch import Tensor, nn
-from torch.nn import functional
 
 from endcap.answers import Candidates, Evidence, Items, Reason, Request, Scores, Searcher, Space
 from endcap.errors import InputError
 from endcap.graph import Baskets, baskets_of
-from endcap.graph.walks import important_neighbours
 from endcap.index import Exact
 from endcap.models.base import NO_CANDIDATES, Model
 from endcap.models.complement import Complement
 from endcap.models.cross_sell_evidence import Weigher, under
 from endcap.models.cross_sell_lesson import Lesson
 from endcap.models.cross_sell_score import RIVAL, Freshness, Parts, links_of
+from endcap.models.cross_sell_settings import CrossSellConfig
+from endcap.models.cross_sell_towers import Towers
 from endcap.models.hiding import HidingGraph
 from endcap.models.item_features import FeatureReader
 from endcap.models.search_space import OneOf, Range, SearchSpace
-from endcap.nn.graph_layers import AttentionLayer, ImportanceLayer, SageLayer
-from endcap.nn.items import ItemEmbedding
-from endcap.nn.propagate import Adjacency, spread
-from endcap.nn.training import TrainingSettings, device_of, train
+from endcap.nn.training import device_of, train
 from endcap.shop import Shop
 
 SPACE = "items"
-WEIGHTS = "weights.safetensors"
 CATEGORY_LEVELS = 4
 VALIDATION_BASKETS = 2_000
 ASKED_TOGETHER = 256
@@ -57,78 +51,6 @@ CLASSIFIER = "complement"  # the folder of what tells complements from substitut
 COMPLEMENTS = ("complement", "also_bought")
 
 log = logging.getLogger("endcap.models")
-
-Encoder = Literal["hops", "sage", "sage-pool", "gat", "gatv2", "pinsage"]
-
-
-class CrossSellConfig(TrainingSettings, frozen=True, kw_only=True):
-    """Settings of graph cross-sell."""
-
-    encoder: Annotated[
-        Encoder,
-        Meta(description="hops: propagation, all hops side by side; or GraphSAGE, GAT, PinSage between them"),
-    ] = "hops"
-    dim: Annotated[int, Meta(ge=2, le=1024, description="length of vectors")] = 64
-    layers: Annotated[int, Meta(ge=0, le=4, description="hops; 0: no graph")] = 2
-    heads: Annotated[int, Meta(ge=1, description="of attention")] = 4
-    dropout: Annotated[float, Meta(ge=0, lt=1, description="share of activations left out in training")] = 0.3
-    links: Annotated[int, Meta(ge=1, description="partners of an item in the graph, at most")] = 100
-    min_support: Annotated[int, Meta(ge=1, description="baskets behind a link, at least")] = 1
-    half_life_days: Annotated[float, Meta(gt=0, description="age at which a basket counts half")] = 60.0
-    power: Annotated[
-        float, Meta(ge=0, le=1, description="of a message's giver's size: 0 mean over partners, .5 symmetric")
-    ] = 0.5
-    largest: Annotated[int, Meta(ge=0, description="items of a basket that is learnt from, at most; 0: any")] = 50
-    text: Annotated[str, Meta(description="ngrams: of titles; vector_NAME: a column of the items; none")] = "ngrams"
-    text_buckets: Annotated[int, Meta(ge=256, description="hash buckets of the n-grams")] = 1 << 17
-    text_features: Annotated[int, Meta(ge=1, description="n-grams of a title, at most")] = 64
-    id_embedding: Annotated[bool, Meta(description="add a row of the item's own")] = True
-    id_dropout: Annotated[float, Meta(ge=0, lt=1, description="how often an item's own row is left out")] = 0.3
-    temperature: Annotated[
-        float, Meta(ge=0, description="vectors of length 1 and a learnt temperature from this; 0: plain products")
-    ] = 0.0
-    tied: Annotated[bool, Meta(description="one map for asking and answering: a symmetric score")] = False
-    loss: Annotated[Literal["softmax", "bpr", "margin"], Meta(description="BPR and margin: against each negative")] = (
-        "softmax"
-    )
-    margin: Annotated[float, Meta(gt=0, description="of the margin loss (PinSage: .1)")] = 0.1
-    negatives: Annotated[int, Meta(ge=0, description="items drawn for a step, which share them; 0: all items")] = 2048
-    negatives_exponent: Annotated[float, Meta(ge=0, le=2, description="drawn by baskets ** this; 0: evenly")] = 0.0
-    logq: Annotated[float, Meta(ge=0, le=1, description="how far the draw's chances are corrected; 0: not")] = 1.0
-    spare_partners: Annotated[
-        bool, Meta(description="what was ever bought with the asking items is never a negative of theirs")
-    ] = False
-    questions: Annotated[
-        int, Meta(ge=1, description="products that a step asks for, at most; its other baskets are hidden alone")
-    ] = 4096
-    complement: Annotated[
-        Literal["boosting", "logistic", "none"],
-        Meta(description="what tells complements from substitutes; none: everything passes as a complement"),
-    ] = "boosting"
-    looked_at: Annotated[int, Meta(ge=1, le=2000, description="nearest items that the score is worked out for")] = 200
-    evidence: Annotated[
-        bool, Meta(description="a small network over evidence of pairs gives `score`; lists keep the graph network's")
-    ] = False
-    evidence_baskets: Annotated[int, Meta(ge=1, description="baskets that it learns from, at most a third")] = 5000
-    evidence_products: Annotated[int, Meta(ge=1, description="products of each of them that it asks for")] = 3
-    damping: Annotated[float, Meta(ge=0, le=2, description="evidence: this times log baskets is taken off")] = 0.0
-    floor: Annotated[float, Meta(ge=1, description="evidence: fewer baskets than these count as these")] = 30.0
-    popularity: Annotated[
-        float, Meta(ge=-2, le=2, description="added to scores: this times the log of a product's baskets")
-    ] = 0.0
-    validation: Annotated[float, Meta(gt=0, lt=0.5, description="share of the baskets that is not learnt")] = 0.05
-    validation_metric: Annotated[str, Meta(pattern=r"^(mrr|hit_rate)@[1-9]\d*$", description="of the full ranking")] = (
-        "mrr@10"
-    )
-    epochs: Annotated[int, Meta(ge=1, description="passes over the training part, at most")] = 30
-    batch_size: Annotated[int, Meta(ge=1, description="baskets of a step")] = 4096
-    learning_rate: Annotated[float, Meta(gt=0, description="after the warm-up")] = 5e-3
-
-    def __post_init__(self) -> None:
-        if self.encoder in ("gat", "gatv2") and self.dim % self.heads:
-            raise ValueError(f"dim={self.dim} is no multiple of heads={self.heads}")
-        if self.damping and not self.evidence:
-            raise ValueError(f"damping={self.damping:g} is of the evidence: set evidence=true, or use popularity")
 
 
 class CrossSell(Model):
@@ -422,86 +344,6 @@ class CrossSell(Model):
         best = times.argmax(0)
         strength = times[best, np.arange(len(items))]
         return np.where(strength > 0, asked[best], -1).astype(np.int32), strength
-
-
-class Towers(nn.Module):
-    """From what is known of items, and the graph, to what they ask and answer with."""
-
-    def __init__(self, model: CrossSell, graph: HidingGraph) -> None:
-        super().__init__()
-        self.config = config = model.config
-        self.graph, self.features = graph, model._features
-        self.embedding = ItemEmbedding(config.dim, model._reader.sizes, config.id_dropout)
-        self.dropout = nn.Dropout(config.dropout)
-        self.convolutions = nn.ModuleList(_layers(config))
-        wide = config.dim * (1 + config.layers) if config.encoder == "hops" else config.dim
-        self.source = nn.Linear(wide, config.dim, bias=False)
-        self.target = self.source if config.tied else nn.Linear(wide, config.dim, bias=False)
-        for head in dict.fromkeys([self.source, self.target]):  # at first both are the mean of the hops, a little apart
-            start = torch.eye(config.dim).repeat(1, wide // config.dim) * (config.dim / wide)
-            head.weight.data = start + 0.01 * torch.randn_like(start)
-        self.offset = nn.Parameter(torch.zeros(len(model._bought)))
-        self.log_scale = nn.Parameter(torch.tensor(-np.log(config.temperature or 1.0), dtype=torch.float32))
-
-    def tables(self, mass: NDArray[np.float32]) -> tuple[Tensor, Tensor, Tensor]:
-        """What all items ask with (n, d), answer with (n, d), and their offsets (n,)."""
-        nodes = self.dropout(self.nodes(mass))
-        source, target = self.source(nodes), self.target(nodes)
-        if not self.config.temperature:
-            return source, target, self.offset
-        return (
-            functional.normalize(source, dim=1) * self.log_scale.exp(),
-            functional.normalize(target, dim=1),
-            self.offset,
-        )
-
-    def nodes(self, mass: NDArray[np.float32]) -> Tensor:
-        """h (n, wide)."""
-        config, graph = self.config, self.graph
-        vectors = self.embedding(self.features, np.arange(len(self.features)))
-        weights = graph.shares(mass, config.power).to(vectors.device)
-        if config.encoder == "hops":
-            hops = [vectors]
-            for _ in range(config.layers):
-                hops.append(spread(graph.adjacency, weights, hops[-1]))
-            return torch.cat(hops, dim=1)
-        heard, shares = self._heard(mass)
-        shares = shares.to(vectors.device)
-        for layer in self.convolutions:
-            vectors = self.dropout(vectors)
-            vectors = functional.normalize(functional.relu(layer(vectors, vectors, heard, shares)), dim=1)
-        return vectors
-
-    def _heard(self, mass: NDArray[np.float32]) -> tuple[Adjacency, Tensor]:
-        """Whom each item hears and how much each counts: partners, or PinSage's important neighbours."""
-        if self.config.encoder != "pinsage":
-            return self.graph.adjacency, self.graph.shares(mass, 0.0)
-        adjacency = self.graph.adjacency
-        left = csr_array((mass, adjacency.columns, adjacency.offsets), shape=adjacency.shape, copy=True)
-        left.eliminate_zeros()
-        near = Adjacency(important_neighbours(left, k=min(50, self.config.links)))
-        return near, near.weights
-
-    def watch(self) -> dict[str, float]:
-        """The mean cosine of what items answer with: 1 would be over-smoothed."""
-        vectors = functional.normalize(self.tables(self.graph.mass)[1], dim=1)
-        n = max(2, len(vectors))
-        return {"mean_cosine": float((vectors.sum(0) ** 2).sum() - n) / (n * (n - 1))}
-
-
-def _layers(config: CrossSellConfig) -> list[nn.Module]:
-    """The convolutions between the hops; none for plain propagation."""
-    dim, last = config.dim, config.layers - 1
-    if config.encoder in ("sage", "sage-pool"):
-        return [SageLayer(dim, dim, "max" if config.encoder == "sage-pool" else "mean") for _ in range(config.layers)]
-    if config.encoder in ("gat", "gatv2"):
-        second = config.encoder == "gatv2"
-        return [
-            AttentionLayer(dim, dim, config.heads, joined=layer < last, second=second) for layer in range(config.layers)
-        ]
-    if config.encoder == "pinsage":
-        return [ImportanceLayer(dim, dim) for _ in range(config.layers)]
-    return []
 
 
 def _drawn(n: int, share: float, seed: int) -> NDArray[np.int64]:

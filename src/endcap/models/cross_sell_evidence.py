@@ -19,10 +19,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array
-from torch import nn
 
 from endcap.graph import Baskets, co_purchase, weigh
-from endcap.nn.training import TrainingSettings, train
+from endcap.models.pair_head import Form, PairHead, learn
 
 COLUMNS = (
     "walk1", "walk2", "walk3", "walk4", "walk2 without hubs", "even walk1", "even walk2", "count", "cosine", "jaccard",
@@ -33,9 +32,8 @@ LOGGED = 13  # the first so many columns are products along the graph, of which 
 TOGETHER = 64  # baskets whose walks are dense at the same time
 PARTNERS = 200  # of an item, for Jaccard
 CSR = ("data", "indices", "indptr")
-HIDDEN = (64, 32)
 DRAWN = 100  # candidates of a lesson of either kind, even and by popularity
-LESSON = TrainingSettings(epochs=8, batch_size=64, learning_rate=4e-3, weight_decay=1e-3, warmup=0.1, device="cpu")
+FORMS: list[Form] = ["log" if place < LOGGED else "plain" for place in range(len(COLUMNS))]
 
 Floats = NDArray[np.float32]
 
@@ -193,58 +191,6 @@ def lists_of(
     return Lists(asked, wanted, log_q)
 
 
-class PairHead(nn.Module):
-    """f of the columns: standardised logarithms, then two layers."""
-
-    def __init__(self, n_columns: int = len(COLUMNS)) -> None:
-        super().__init__()
-        self.register_buffer("small", torch.ones(n_columns))
-        self.register_buffer("mean", torch.zeros(n_columns))
-        self.register_buffer("spread", torch.ones(n_columns))
-        first, second = HIDDEN
-        self.net = nn.Sequential(
-            nn.Linear(n_columns, first), nn.GELU(), nn.Linear(first, second), nn.GELU(), nn.Linear(second, 1)
-        )
-
-    def scale_to(self, columns: Floats) -> None:
-        """Take what is small, usual and far from it in each column (n, columns)."""
-        small = np.ones(columns.shape[1], np.float32)
-        for place in range(LOGGED):
-            found = columns[:, place][columns[:, place] > 0]
-            small[place] = np.quantile(found, 0.1) if len(found) else 1
-        self.small.copy_(torch.from_numpy(small))
-        logged = self._logged(torch.from_numpy(columns))
-        self.mean.copy_(logged.mean(0))
-        self.spread.copy_(logged.std(0).clamp_min(1e-3))
-
-    def forward(self, columns: torch.Tensor) -> torch.Tensor:
-        """(..., columns) -> (...)."""
-        return self.net((self._logged(columns) - self.mean) / self.spread)[..., 0]
-
-    def _logged(self, columns: torch.Tensor) -> torch.Tensor:
-        head = (columns[..., :LOGGED] + self.small[:LOGGED]).log()
-        return torch.cat([head, columns[..., LOGGED:]], dim=-1)
-
-
-def learn(columns: Floats, log_q: Floats, seed: int, threads: int = 1) -> PairHead:
-    """The head from the columns (q, c, columns) of lists whose target comes first."""
-    torch.manual_seed(seed)
-    head = PairHead(columns.shape[2])
-    head.scale_to(columns.reshape(-1, columns.shape[2]))
-    given, correction = torch.from_numpy(columns), torch.from_numpy(log_q)
-
-    def plan(epoch: int) -> list[NDArray[np.int64]]:
-        order = np.random.default_rng([seed, epoch]).permutation(len(columns))
-        return [order[begin : begin + LESSON.batch_size] for begin in range(0, len(order), LESSON.batch_size)]
-
-    def loss(batch: NDArray[np.int64]) -> torch.Tensor:
-        rows = torch.from_numpy(batch)
-        return -torch.log_softmax(head(given[rows]) - correction[rows], 1)[:, 0].mean()
-
-    train(head, plan=plan, loss=loss, settings=LESSON, seed=seed, threads=threads, name="evidence")
-    return head
-
-
 class Weigher(NamedTuple):
     """The evidence of a shop and the head that weighs it."""
 
@@ -275,7 +221,7 @@ class Weigher(NamedTuple):
         known = PairEvidence.of(baskets.where(~taken), category, threads)
         lists = lists_of(baskets.where(taken), known.n_of, seed, per_basket=per_basket, never=never)
         columns = np.concatenate(list(known.columns(lists.asked, lists.wanted)))
-        return cls(PairEvidence.of(baskets, category, threads), learn(columns, lists.log_q, seed, threads))
+        return cls(PairEvidence.of(baskets, category, threads), learn(columns, lists.log_q, FORMS, seed, threads))
 
     def score(self, asked: NDArray[np.int32], items: NDArray[np.int32], *, damping: float, floor: float) -> Floats:
         """(n,) f of items for somebody who has `asked` (m,) distinct ones, popularity damped."""
@@ -294,7 +240,7 @@ class Weigher(NamedTuple):
     def restored(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """What `arrays` gave."""
         state = {name: torch.tensor(value) for name, value in under("head-", arrays).items()}
-        head = PairHead(len(state["mean"]))
+        head = PairHead(FORMS)
         head.load_state_dict(state)
         return cls(PairEvidence.restored(arrays), head.eval())
 
