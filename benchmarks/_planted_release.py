@@ -3,6 +3,8 @@
 CoActionGraphRec learns from a few hundred people. The vectors of item-interaction embeddings are planted where a
 training would have put them: items of a category near each other, categories of a department nearer than
 others, each interaction a little off, and a spectrum that falls as that of trained vectors does.
+Graph cross-sell is trained for one pass on planted baskets: who buys an item has compared it with others of its
+category, and takes two from categories that go with it.
 """
 
 from __future__ import annotations
@@ -36,6 +38,9 @@ HISTORY, PER_SESSION = 50, 10
 ITEMS_PER_USER = 5
 START, STEP = 1_790_000_000_000_000, 1_000_000  # microseconds
 COMPLETE = "complete"
+BASKETS_PER_ITEM = 2
+GO_TOGETHER = (7, 31, 101)  # category c goes with c + each of these
+PARTNERS, RIVALS = 5, 4  # of an item in each such category, and in its own
 PEOPLE, INTERESTS = 400, 4  # who CoActionGraphRec learns from: answers cost the same however well it has learnt
 RELEASES = 3  # so many in turn: none that is switched to is still open
 
@@ -135,6 +140,30 @@ class PlantedInteraction(ItemInteraction):
         return Tables(meaning + 0.5 * some(len(of)), meaning + 0.5 * some(len(of)))
 
 
+def make_baskets(planted: Planted, seed: int = 0) -> Events:
+    """Sessions of seven: an item is looked at, compared with two of its category, bought, and two that go with it."""
+    rng, n_items = np.random.default_rng([seed, 5]), planted.n_items
+    n = BASKETS_PER_ITEM * n_items
+    anchor = np.append(np.arange(n_items), rng.choice(n_items, n - n_items, p=planted.popularity))
+    first = np.searchsorted(planted.category, np.arange(CATEGORIES + 1))
+    size = np.maximum(np.diff(first), 1)
+    own = planted.category[anchor]
+
+    def near(category: NDArray[np.int64], step: NDArray[np.int64]) -> NDArray[np.int64]:
+        """An item of each category, always the same for the same anchor and step."""
+        return first[category] + (anchor * 7919 + step) % size[category]
+
+    rivals = [first[own] + (anchor - first[own] + rng.integers(1, RIVALS + 1, n)) % size[own] for _ in range(2)]
+    goes = [near((own + rng.choice(GO_TOGETHER, n)) % CATEGORIES, rng.integers(0, PARTNERS, n)) for _ in range(2)]
+    items = np.stack([anchor, rivals[0], anchor, rivals[1], anchor, *goes], axis=1).ravel()
+    kinds = np.tile(np.array([0, 0, 0, 0, 2, 2, 2], np.int8), n)
+    session = np.repeat(np.arange(n, dtype=np.int32), 7)
+    order = rng.permutation(n)  # so that an item's baskets are spread over the time
+    user = np.repeat(rng.integers(0, planted.n_users, n).astype(np.int32)[order], 7)
+    shuffled = items.reshape(n, 7)[order].ravel().astype(np.int32)
+    return Events(user, shuffled, kinds, START + np.arange(7 * n, dtype=np.int64) * STEP // 2, session)
+
+
 Learn = Callable[[Planted, Shop, int], Model]
 
 
@@ -152,6 +181,12 @@ def learn_interests(planted: Planted, shop: Shop, seed: int) -> Model:
     few = replace(shop, events=shop.events.where(shop.events.user < PEOPLE))
     settings = {"interests": INTERESTS, "longest": HISTORY, "epochs": 1, "id_embedding": "no", "device": "cpu"}
     return models.create("coaction-graph", settings).fit(few, seed=seed, show=True)
+
+
+def learn_cross_sell(planted: Planted, shop: Shop, seed: int) -> Model:
+    """Graph cross-sell with its default settings, after one pass over planted baskets."""
+    baskets = replace(shop, events=make_baskets(planted, seed))
+    return models.create("cross-sell", {"epochs": 1, "device": "cpu"}).fit(baskets, seed=seed, show=True)
 
 
 def releases_of(planted: Planted, folder: Path, learn: Learn, seed: int = 0) -> list[str]:

@@ -37,8 +37,9 @@ from endcap import Shop, simulate
 from endcap.errors import InputError
 from endcap.metrics import Interval, bootstrap_mean, paired_bootstrap
 from endcap.models.complement import Complement
+from endcap.models.complement_alike import ALIKE_NAMES
 from endcap.models.complement_counts import BOUGHT, IN_ROW, count_pairs, places
-from endcap.models.complement_features import PairFacts
+from endcap.models.complement_features import Lesson, PairFacts
 from endcap.models.complement_links import Links
 from endcap.models.complement_measures import Judgement, judged
 from endcap.models.complement_pairs import (
@@ -80,20 +81,28 @@ class Task(NamedTuple):
     seed: int
 
 
-def by_method(method: str) -> Callable[[Task], tuple[Probabilities, Probabilities]]:
-    """Probabilities of the test pairs, raw and calibrated."""
+def by_method(method: str, without: Sequence[str] = ()) -> Callable[[Task], tuple[Probabilities, Probabilities]]:
+    """Probabilities of the test pairs, raw and calibrated; trees see nothing of the columns `without`."""
 
     def ask(task: Task) -> tuple[Probabilities, Probabilities]:
         model = Complement(method=method).over(task.facts)
-        model.fit_on(model.lesson(task.train), model.lesson(task.validation), seed=task.seed)
+        gone = np.isin(model.names, [f"links: {name}" for name in without])
+        train, validation = (_blank(model.lesson(pairs), gone) for pairs in (task.train, task.validation))
+        model.fit_on(train, validation, seed=task.seed)
         return model.raw(task.test.left, task.test.right), model.probability(task.test.left, task.test.right)
 
     return ask
 
 
+def _blank(lesson: Lesson, gone: NDArray[np.bool_]) -> Lesson:
+    return lesson._replace(rows=np.where(gone, np.nan, lesson.rows), back=np.where(gone, np.nan, lesson.back))
+
+
 METHODS: dict[str, Callable[[Task], tuple[Probabilities, Probabilities]]] = {
     "logistic": by_method("logistic"),
+    "boosting, without columns of likeness": by_method("boosting", ALIKE_NAMES),
     "boosting": by_method("boosting"),
+    "gnn": by_method("gnn"),
 }
 
 

@@ -22,7 +22,7 @@ from endcap.evaluate.report import Report
 HELD_OUT, ASKED = 7_000, 4_000
 WHOLE = {"basket": "session", "k": 100_000}
 EVIDENCE = {  # the network beside it is as small as it gets: here the evidence is what scores
-    "evidence": True, "layers": 0, "dim": 8, "epochs": 1, "text": "none", "complement": "none", "largest": 0,
+    "score_by": "evidence", "layers": 0, "dim": 8, "epochs": 1, "text": "none", "complement": "none", "largest": 0,
 }  # fmt: skip
 ROWS: Rows = {
     "popularity": ("popularity", {}),

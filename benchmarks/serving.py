@@ -9,11 +9,12 @@ one worker in a process of its own. Scenarios:
     recommend   from 50 actions in the question, and for known users with 50 events
     mixed       both, and events, changes of items and a new release every few seconds
     recall      the top 100 of the index against exact search, under filters that leave 100 % to 0.1 %
+    cross-sell  what goes with an item (70 %) or a basket (30 %), with score parts, half under filters
     interests   CoActionGraphRec with 4 interests, for histories of 50, without and with 1,000 new items; its recall
     soak        the mixed load for many minutes: does memory grow?
 
-The server chooses its own port; nothing leaves this machine. `interests`, which trains a little, and the soak run only
-where `--only` names them.
+The server chooses its own port; nothing leaves this machine. `cross-sell` and `interests`, which train a little, and
+the soak run only where `--only` names them.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ from _planted_release import (
     INTERESTS,
     KINDS,
     SHARES,
+    Learn,
     Planted,
+    learn_cross_sell,
     learn_interests,
     plant,
     plant_interaction,
@@ -57,7 +60,8 @@ ITEMS, QUICK_ITEMS = 100_000, 10_000
 SECONDS, QUICK_SECONDS = 60.0, 10.0
 K, DIFFERENT = 10, 2000  # items a list; different requests of a kind
 SEED = 0
-P99_RELATED, P99_RECOMMEND, P99_INTERESTS, RECALL, RECALL_MERGED, GROWTH = 10.0, 15.0, 30.0, 0.99, 0.95, 0.05
+P99_RELATED, P99_RECOMMEND, P99_INTERESTS, P99_CROSS_SELL = 10.0, 15.0, 30.0, 15.0
+RECALL, RECALL_MERGED, GROWTH = 0.99, 0.95, 0.05
 SWITCH_EVERY_S = 5.0
 SETTLED_S, SOAK_SETTLED_S = 5.0, 300.0
 SWITCHES_SETTLED = 4  # from the second on, two releases are open and a third while it is opened
@@ -77,6 +81,7 @@ Filter = tuple[dict[str, list[str]], NDArray[np.bool_]]  # as in a query, and th
 
 class Found(msgspec.Struct):
     item: str
+    parts: dict[str, float] = {}
 
 
 class Listed(msgspec.Struct):
@@ -174,6 +179,44 @@ def recommend_asks(planted: Planted, hidden: Collection[int] = (), n_new: int = 
     )
 
 
+def cross_sell_asks(planted: Planted, hidden: Collection[int] = ()) -> dict[str, list[Ask]]:
+    """What goes with popular items and with baskets of two to six, with parts; plain, and under filters."""
+    rng = np.random.default_rng([SEED, 12])
+    anything = np.ones(planted.n_items, bool)
+    asks: dict[str, list[Ask]] = {}
+    for kind, filters in (("plain", {}), ("filtered", {"min_price": 5.0, "not_brand": ["b3"], "max_per_brand": 2})):
+        allowed = anything if not filters else planted.brand != 3
+        query = urlencode({"k": K, "parts": "true", **filters}, doseq=True)
+        asks[f"item, {kind}"] = [
+            Ask(wire("GET", f"/v1/items/i{item}/cross-sell?{query}"), _goes_with(allowed, {item, *hidden}))
+            for item in _popular(planted, DIFFERENT)
+        ]
+        baskets = [_popular(planted, DIFFERENT * 6)[n * 6 : n * 6 + rng.integers(2, 7)] for n in range(DIFFERENT)]
+        ids = [[f"i{item}" for item in basket] for basket in baskets]
+        body = {"k": K, "parts": True, "filters": filters}
+        asks[f"basket, {kind}"] = [
+            Ask(
+                wire("POST", "/v1/cross-sell", msgspec.json.encode({**body, "basket": named})),
+                _goes_with(allowed, {*basket, *hidden}),
+            )
+            for basket, named in zip(baskets, ids, strict=True)
+        ]
+    return asks
+
+
+def _goes_with(allowed: NDArray[np.bool_], never: Collection[int]) -> Check:
+    """`holds`, and every item has its parts and is no rival by them."""
+    listed, decoder = holds(allowed, never), msgspec.json.Decoder(Listed)
+
+    def check(body: bytes) -> str:
+        parts = [found.parts for found in decoder.decode(body).items]
+        if not all(part.get("complement", 0) >= 0.5 for part in parts):
+            return "an item without parts, or a rival"
+        return listed(body)
+
+    return check
+
+
 def event_asks(planted: Planted) -> list[Ask]:
     """Single events of known users."""
     rng = np.random.default_rng([SEED, 7])
@@ -237,6 +280,19 @@ def recommend(setting: Setting) -> list[Row]:
         what = f"recommend, {kind}, {setting.name}, 100 requests/s for {setting.seconds:g} s"
         rows += _load_rows(what, setting, _drive(setting, {kind: Traffic(100, asks)}), P99_RECOMMEND, SETTLED_S)
     return rows
+
+
+def cross_sell(setting: Setting) -> list[Row]:
+    planted = setting.planted
+    hidden = np.argsort(-planted.popularity)[:SUPPRESSED].tolist()
+    asks = cross_sell_asks(planted, hidden)
+    rates = {"item, plain": 35, "item, filtered": 35, "basket, plain": 15, "basket, filtered": 15}
+    with _serving(setting) as server:
+        server.send("PUT", "/v1/items", [{"item": f"i{item}", "suppressed": True} for item in hidden])
+        traffic = {kind: Traffic(rate, asks[kind]) for kind, rate in rates.items()}
+        outcome = drive(server, traffic, setting.seconds, seed=SEED)
+    what = f"cross-sell with parts, {setting.name}, 100 requests/s for {setting.seconds:g} s"
+    return _load_rows(what, setting, outcome, P99_CROSS_SELL, SETTLED_S)
 
 
 def mixed(setting: Setting) -> list[Row]:
@@ -465,22 +521,21 @@ def _merged_recall(setting: Setting) -> list[Row]:
 
 
 SCENARIOS: dict[str, Callable[[Setting], list[Row]]] = {
-    "related": related, "recommend": recommend, "mixed": mixed, "recall": recall, "interests": interests,
-    "soak": soak,
+    "related": related, "recommend": recommend, "mixed": mixed, "recall": recall, "cross-sell": cross_sell,
+    "interests": interests, "soak": soak,
 }  # fmt: skip
-ONLY_WHEN_ASKED = ("interests", "soak")
+ONLY_WHEN_ASKED = ("cross-sell", "interests", "soak")
+TRAINED: dict[str, Learn] = {"cross-sell": learn_cross_sell, "interests": learn_interests}
 
 
 def main() -> None:
     parser = arguments(__doc__ or "")
-    parser.add_argument(
-        "--only", help=f"some of {','.join(SCENARIOS)} (default: all but {' and '.join(ONLY_WHEN_ASKED)})"
-    )
+    parser.add_argument("--only", help=f"some of {','.join(SCENARIOS)} (default: all but {', '.join(ONLY_WHEN_ASKED)})")
     parser.add_argument("--work", type=Path, help="folder that keeps the releases for the next run")
     parser.add_argument("--minutes", type=float, default=30.0, help="length of the soak")
     parser.add_argument("--items", type=int, help=f"size of the shop (default {ITEMS:,})")
     given = parser.parse_args()
-    chosen = given.only.split(",")
+    chosen = given.only.split(",") if given.only else [name for name in SCENARIOS if name not in ONLY_WHEN_ASKED]
     if unknown := set(chosen) - set(SCENARIOS):
         parser.error(f"no scenario {', '.join(sorted(unknown))}; there are {', '.join(SCENARIOS)}")
     n_items = given.items or (QUICK_ITEMS if given.quick else ITEMS)
@@ -488,8 +543,8 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory(prefix="endcap-benchmark-") as passing:
         for name in chosen:
-            kind, learn = ("interests", learn_interests) if name == "interests" else ("planted", plant_interaction)
-            folder = (given.work or Path(passing)) / f"{kind}-{n_items}"
+            learn = TRAINED.get(name, plant_interaction)
+            folder = (given.work or Path(passing)) / f"{name if name in TRAINED else 'planted'}-{n_items}"
             names = releases_of(planted, folder, learn, SEED)
             minutes = given.minutes if name == "soak" else SECONDS / 60
             seconds = QUICK_SECONDS if given.quick else 60 * minutes

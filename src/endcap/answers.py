@@ -67,11 +67,23 @@ class Request:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """For each candidate the past action behind it and the interaction it was looked up for; -1 where none."""
+    """For each candidate the past action behind it and the interaction it was looked up for; -1 where none.
+
+    `together`: how often each was bought with what it goes back to, of a model that goes by that; 0 where never.
+    """
 
     because: Items
     seen_as: NDArray[np.int8]
     want: NDArray[np.int8]
+    together: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class LeftOut:
+    """What lay near and was left out as a rival: items (n,), the nearest first, and P(complement) of each."""
+
+    items: Items
+    complement: Scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,12 +93,16 @@ class Candidates:
     Attributes:
         items: (n,) int32; scores: (n,) float32, not increasing inside one source.
         source: n names; the system's own name, or a declared fallback such as `item-interaction/seller`.
+        parts: what each score is made of, by name, (n,) each; NaN where an item has none.
+        left_out: of a model that keeps rivals away, those that it met; None of any other.
     """
 
     items: Items
     scores: Scores
     source: Sequence[str]
     evidence: Evidence | None = None
+    parts: Mapping[str, Scores] | None = None
+    left_out: LeftOut | None = None
 
     def __len__(self) -> int:
         return len(self.items)
@@ -97,7 +113,9 @@ class Reason:
     """Why an item stands in an answer, in numbers; the edge writes the sentence.
 
     `kind` is one of: `because` (item, seen_as, want), `interest` (items: the past actions behind it, strongest first),
-    `ranker` (note: the feature, value: what it added), `popular`, `category`, `seller`, `rule`, `relation`.
+    `ranker` (note: the feature, value: what it added), `popular`, `category`, `seller`, `rule`, `strategy` (note: how
+    an item with few events is found) and `relation`, by its note: `bought together` (item, value: how often),
+    `by way of` (items: a path), `attention` (item, value: its share).
     """
 
     kind: str
@@ -158,6 +176,15 @@ class Explainer(Protocol):
     """Says why; asked only for the items that are returned."""
 
     def explain(self, request: Request, item: int) -> list[Reason]: ...
+
+
+@runtime_checkable
+class TellsRivals(Protocol):
+    """Tells what goes with what is asked about from what stands in its place."""
+
+    def rivals(self, request: Request, items: Items) -> NDArray[np.bool_] | None:
+        """(n,) which of these items it knows are more likely rivals; None where it cannot tell."""
+        ...
 
 
 @runtime_checkable

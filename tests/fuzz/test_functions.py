@@ -58,7 +58,7 @@ WITHOUT: dict[str, str] = {
     "endcap.release.ReleaseInfo": "a result",
     "endcap.errors.InputError": "every other case raises it",
     **dict.fromkeys([f"endcap.answers.{name}" for name in ("Retriever", "RelatesItems")], "a protocol"),
-    **dict.fromkeys([f"endcap.answers.{name}" for name in ("Explainer", "Indexed")], "a protocol"),
+    **dict.fromkeys([f"endcap.answers.{name}" for name in ("Explainer", "TellsRivals", "Indexed")], "a protocol"),
     **dict.fromkeys([f"endcap.metrics.{name}" for name in ("interval_of", "percentiles")], "steps of bootstrap_mean"),
 }
 

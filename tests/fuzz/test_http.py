@@ -75,7 +75,7 @@ QUESTIONS = st.fixed_dictionaries(
         "item": ITEM | st.just("new"),
         "seen_as": st.sampled_from(["click", "cart", "purchase"]),
         "want": st.sampled_from(["click", "cart", "purchase"]),
-        "surface": st.sampled_from(["item-page", "cart-page", "home"]),
+        "surface": st.sampled_from(["item-page", "cart-page", "home", "cross-sell"]),
         "filters": FILTERS,
     },
 )
@@ -149,6 +149,21 @@ def test_no_wrong_200_of_related(depth: int, client: TestClient[Server]) -> None
     try_out(check, ITEM, QUESTIONS, examples=80 * depth)
 
 
+@DEPTHS
+def test_no_wrong_200_of_cross_sell(depth: int, client: TestClient[Server]) -> None:
+    def check(question: dict[str, Any], said: dict[str, bool]) -> None:
+        asked = {name: value for name, value in question.items() if name not in ("item", "seen_as", "want", "surface")}
+        answer = client.post("/v1/cross-sell", json={**asked, "basket": asked.get("basket", []), **said})
+        if asked.get("basket"):
+            assert answer.status_code == 200, (asked, answer.text)
+            assert_keeps_to({**asked, "surface": "cross-sell"}, answer.json())
+        else:
+            assert_refused(answer.status_code, answer.headers, answer.content)
+
+    said = st.dictionaries(st.sampled_from(["parts", "reasons", "left_out"]), st.booleans())
+    try_out(check, QUESTIONS, said, examples=40 * depth)
+
+
 def assert_refused(status: int, headers: Any, content: bytes) -> None:
     assert 400 <= status < 500, (status, content)
     assert headers["content-type"] == "application/problem+json"
@@ -188,6 +203,8 @@ FIELDS = st.sampled_from(
         "price",
         "pin",
         "boost",
+        "parts",
+        "left_out",
     ]
 )
 BODIES = st.one_of(
@@ -208,6 +225,9 @@ ROUTES = st.sampled_from(
         "/v1/items",
         "/v1/items/i1/related",
         "/v1/items/%00/related",
+        "/v1/items/i1/cross-sell",
+        "/v1/items/%ff/cross-sell",
+        "/v1/cross-sell",
         "/v1/items/%ff/related",
         "/v1/surfaces",
         "/v1",

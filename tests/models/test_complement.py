@@ -12,8 +12,8 @@ import pytest
 
 from endcap import simulate
 from endcap.errors import DamagedArtefact, InputError
-from endcap.models.complement import TREES_FILE, Complement, Lesson
-from endcap.models.complement_features import GROUPS, PairFacts, pair_names
+from endcap.models.complement import TREES_FILE, Complement
+from endcap.models.complement_features import GROUPS, Lesson, PairFacts, pair_names
 from endcap.models.complement_measures import auc
 from endcap.models.complement_pairs import Pairs, labelled_pairs, relation_links, split_pairs
 from endcap.shop import Shop

@@ -2,64 +2,118 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
 from endcap.graph import Baskets
-from endcap.models.cross_sell_evidence import COLUMNS, PairEvidence, Weigher, lists_of
+from endcap.models.cross_sell_evidence import COLUMNS, POOL, PairEvidence, Weigher, lists_of
 
 LISTS = [[0, 1, 2], [0, 1], [1, 3], [2, 3, 4], [0, 4]]
 CATEGORY = np.array([0, 0, 1, 1, -1, 1])
 N = len(CATEGORY)
+SUMS = COLUMNS[:10]
+EVERYTHING = np.arange(N, dtype=np.int32)
 
 
-def asking(*baskets: list[int]) -> csr_array:
-    offsets = np.append(0, np.cumsum([len(basket) for basket in baskets]))
-    return csr_array((np.ones(offsets[-1], np.float32), np.concatenate(baskets), offsets), (len(baskets), N))
+def columns_of(evidence: PairEvidence, *asked: int) -> dict[str, np.ndarray]:
+    """Of all items as candidates."""
+    found = evidence.columns(evidence.reach(np.array(asked, np.int32)), EVERYTHING)
+    return {name: found[:, place] for place, name in enumerate(COLUMNS)}
 
 
 @pytest.fixture
-def columns() -> dict[str, np.ndarray]:
-    """Of all items as candidates for {0} and for {1, 2}."""
-    evidence = PairEvidence.of(Baskets.of_lists(LISTS), CATEGORY)
-    (found,) = evidence.columns(asking([0], [1, 2]), np.tile(np.arange(N), (2, 1)))
-    return {name: found[..., place] for place, name in enumerate(COLUMNS)}
+def evidence() -> PairEvidence:
+    return PairEvidence.of(Baskets.of_lists(LISTS), CATEGORY)
 
 
-def test_a_walk_of_one_step_goes_to_another_item_of_a_basket(columns: dict[str, np.ndarray]) -> None:
+def steps() -> np.ndarray:
+    """(N, N) the chance of a step from an item to another one of a basket of its, by counting."""
+    found = np.zeros((N, N))
+    for basket in LISTS:
+        for one in basket:
+            for other in set(basket) - {one}:
+                found[one, other] += 1 / (len(basket) - 1)
+    return found / np.maximum(np.bincount(np.concatenate(LISTS), minlength=N), 1)[:, None]
+
+
+def test_a_walk_of_one_step_goes_to_another_item_of_a_basket(evidence: PairEvidence) -> None:
     """0 lies in three baskets: with 1 and 2, with 1, with 4."""
-    np.testing.assert_allclose(columns["walk1"][0], [0, (0.5 + 1) / 3, 0.5 / 3, 0, 1 / 3, 0], rtol=1e-6)
-    np.testing.assert_allclose(columns["walk1"][0].sum(), 1, rtol=1e-6)
+    walk = columns_of(evidence, 0)["walk1"]
+    np.testing.assert_allclose(walk, [0, (0.5 + 1) / 3, 0.5 / 3, 0, 1 / 3, 0], rtol=1e-6)
+    np.testing.assert_allclose(walk, steps()[0], rtol=1e-6)
 
 
-def test_longer_walks_reach_further_and_lose_nothing_but_the_way_back(columns: dict[str, np.ndarray]) -> None:
-    assert columns["walk1"][0, 3] == 0
-    assert columns["walk2"][0, 3] > 0
-    assert (columns["walk4"][0, :5] > 0).all()
-    assert not columns["walk4"][:, 5].any()
+@pytest.mark.parametrize("asked", [[0], [1, 2], [4, 0, 3]])
+def test_longer_walks_are_powers_of_a_step_without_the_way_back(evidence: PairEvidence, asked: list[int]) -> None:
+    found, step, n_of = columns_of(evidence, *asked), steps(), np.array([3, 3, 2, 2, 2, 0])
+    walks = [step[asked].mean(0)]
+    walks[0][asked] = 0
+    for _ in range(3):
+        walks.append(walks[-1] @ step)
+        walks[-1][asked] = 0
+    for hops, walk in enumerate(walks, 1):
+        np.testing.assert_allclose(found[f"walk{hops}"], walk, rtol=1e-5)
+    quiet = (walks[0] / np.sqrt(np.maximum(n_of, 1))) @ step
+    quiet[asked] = 0
+    np.testing.assert_allclose(found["walk2 without hubs"], quiet, rtol=1e-5)
+    root = np.sqrt(np.maximum(n_of, 1))
+    even = step * root[:, None] / root
+    ends = even[asked].sum(0)
+    ends[asked] = 0
+    np.testing.assert_allclose(found["even walk1"], ends, rtol=1e-5)
+    again = ends @ even / len(asked)
+    again[asked] = 0
+    np.testing.assert_allclose(found["even walk2"], again, rtol=1e-5)
 
 
-def test_counts_cosine_and_jaccard(columns: dict[str, np.ndarray]) -> None:
-    np.testing.assert_array_equal(columns["count"][0], [0, 2, 1, 0, 1, 0])
-    np.testing.assert_array_equal(columns["count"][1], [3, 0, 0, 2, 1, 0])
-    np.testing.assert_allclose(columns["cosine"][0, 1], 2 / 3, rtol=1e-6)
-    np.testing.assert_allclose(columns["jaccard"][0, 1], 2 / 4, rtol=1e-6)
-    np.testing.assert_allclose(columns["overlap"][1, 0], 2**2 / 2 + 1, rtol=1e-6)
+def test_counts_cosine_and_jaccard(evidence: PairEvidence) -> None:
+    alone, both = columns_of(evidence, 0), columns_of(evidence, 1, 2)
+    np.testing.assert_array_equal(alone["count"], [0, 2, 1, 0, 1, 0])
+    np.testing.assert_array_equal(both["count"], [3, 0, 0, 2, 1, 0])
+    np.testing.assert_allclose(alone["cosine"][1], 2 / 3, rtol=1e-6)
+    np.testing.assert_allclose(alone["jaccard"][1], 2 / 4, rtol=1e-6)
 
 
-def test_categories_and_counts(columns: dict[str, np.ndarray]) -> None:
-    np.testing.assert_allclose(columns["share in category"][1], [0.5, 0.5, 0.5, 0.5, 0, 0.5])
-    np.testing.assert_allclose(columns["baskets"][0], np.log1p([3, 3, 2, 2, 2, 0]), rtol=1e-6)
-    np.testing.assert_allclose(columns["asked"][:, 0], np.log([1, 2]), rtol=1e-6)
+def test_categories_and_counts(evidence: PairEvidence) -> None:
+    alone, both = columns_of(evidence, 0), columns_of(evidence, 1, 2)
+    np.testing.assert_allclose(both["share in category"], [0.5, 0.5, 0.5, 0.5, 0, 0.5])
+    np.testing.assert_allclose(alone["baskets"], np.log1p([3, 3, 2, 2, 2, 0]), rtol=1e-6)
+    np.testing.assert_allclose([alone["asked"][0], both["asked"][0]], np.log([1, 2]), rtol=1e-6)
+    # beside items of category 0 lie, in the baskets as listed: half of each other and half of 2; each other; 3; 4
+    beside = np.array([0.5 + 0.5 + 1 + 1, 0.5 + 0.5 + 1, 1]) / 6
+    np.testing.assert_allclose(alone["category, an item"] * [2, 2, 2, 2, 1, 2], beside[[0, 0, 1, 1, 2, 1]], rtol=1e-6)
 
 
-def test_columns_do_not_depend_on_who_else_is_asked() -> None:
-    evidence = PairEvidence.of(Baskets.of_lists(LISTS), CATEGORY)
-    everything = np.arange(N)[None]
-    (alone,) = evidence.columns(asking([1, 2]), everything)
-    (both,) = evidence.columns(asking([0], [1, 2]), np.tile(everything, (2, 1)))
-    np.testing.assert_allclose(alone[0], both[1], rtol=1e-6)
+def test_questions_leave_nothing_behind(evidence: PairEvidence) -> None:
+    before = columns_of(evidence, 1, 2)
+    columns_of(evidence, 0)
+    after = columns_of(evidence, 1, 2)
+    for name in COLUMNS:
+        np.testing.assert_array_equal(before[name], after[name])
+
+
+def test_what_no_walk_reaches_is_weighed_as_if_it_were_asked_for_alone() -> None:
+    apart = Baskets.of_lists([*LISTS, [6, 7], [7, 8], [6, 9]])
+    evidence = PairEvidence.of(apart, np.array([*CATEGORY, 0, 0, 1, 1]))
+    asked, everything = np.array([0], np.int32), np.arange(10, dtype=np.int32)
+    columns = evidence.columns(evidence.reach(asked), everything)
+    assert not columns[6:, : len(SUMS)].any()
+    for place, name in enumerate(COLUMNS):
+        found = evidence.of_all(lambda columns, place=place: columns[:, place], asked, everything)
+        np.testing.assert_array_equal(found, columns[:, place], err_msg=name)
+
+
+def test_renumbered_items_have_the_same_columns(evidence: PairEvidence) -> None:
+    order = np.random.default_rng(0).permutation(N)
+    category = np.empty(N, int)
+    category[order] = CATEGORY
+    renumbered = PairEvidence.of(Baskets.of_lists([order[basket].tolist() for basket in LISTS]), category)
+    before, after = columns_of(evidence, 1, 2), columns_of(renumbered, *order[[1, 2]])
+    for name in COLUMNS:
+        np.testing.assert_allclose(after[name][order], before[name], rtol=1e-5, err_msg=name)
 
 
 def test_lessons_ask_with_the_rest_and_draw_nothing_that_is_right() -> None:
@@ -87,25 +141,55 @@ def planted(n: int = 3_000, seed: int = 0) -> tuple[Baskets, np.ndarray]:
     return Baskets.of_lists(made), np.arange(161) // 4 % 7
 
 
-def weigher() -> Weigher:
+@cache
+def learnt() -> Weigher:
     baskets, category = planted()
-    return Weigher.fitted(baskets, category, at_most=600, per_basket=2, never=None, seed=0, threads=1)
+    return Weigher.fitted(
+        baskets, category, at_most=300, per_basket=2, never=None, damping=0, floor=1, seed=0, threads=1
+    )
+
+
+def weigher(damping: float = 0, floor: float = 1) -> Weigher:
+    return Weigher(learnt().evidence, learnt().head, damping=damping, floor=floor)
 
 
 def test_planted_groups_are_found_and_damping_lets_go_of_what_everybody_buys() -> None:
-    found = weigher()
-    everything = np.arange(161, dtype=np.int32)
+    plain, damped = weigher(), weigher(2)
+    walk = Weigher(plain.evidence, None, damping=0, floor=1)
     for item in (0, 57, 90):
         asked, group = np.array([item], np.int32), set(range(item // 4 * 4, item // 4 * 4 + 4)) - {item}
-        plain = np.argsort(-found.score(asked, everything, damping=0, floor=1))
-        assert group | {160} <= set(plain[:6].tolist()) | {item}
-        damped = np.argsort(-found.score(asked, everything, damping=2, floor=1))
-        assert group <= set(damped[:4].tolist())
+        for scorer in (plain, walk):
+            assert group | {160} == set(scorer.nearest(asked, 4).tolist())
+        assert group == set(damped.nearest(asked, 3).tolist())
+
+
+@pytest.mark.parametrize("damping", [0, 1.5])
+def test_lists_are_the_best_of_all_scores(damping: float) -> None:
+    """The shop has fewer items than are weighed for a list."""
+    scorer, everything = weigher(damping), np.arange(161, dtype=np.int32)
+    assert len(everything) < POOL
+    allowed = np.random.default_rng(0).random(161) < 0.7
+    for asked in (np.array([3], np.int32), np.array([3, 90, 160], np.int32)):
+        reached = scorer.evidence.reach(asked).items
+        for mask in (None, allowed):
+            open_to = reached if mask is None else reached[mask[reached]]
+            score = scorer.score(asked, everything)
+            best = open_to[np.lexsort((open_to, -score[open_to]))]
+            np.testing.assert_array_equal(scorer.nearest(asked, 5, mask), best[:5])
+
+
+def test_where_walks_end_what_is_bought_most_follows() -> None:
+    evidence = PairEvidence.of(Baskets.of_lists([[0, 1], [2, 3], [2, 4], [2, 5]]), np.full(7, -1))
+    walk = Weigher(evidence, None, damping=0, floor=1)
+    assert walk.nearest(np.array([0], np.int32), 3).tolist() == [1, 2, 3]
+    assert walk.nearest(np.array([0], np.int32), 9).tolist() == [1, 2, 3, 4, 5]
+    allowed = np.array([True, False, True, False, True, True, True])
+    assert walk.nearest(np.array([0], np.int32), 2, allowed).tolist() == [2, 4]
 
 
 def test_it_comes_back_from_its_arrays() -> None:
-    found, asked, items = weigher(), np.array([3, 1], np.int32), np.arange(161, dtype=np.int32)
-    again = Weigher.restored(found.arrays())
-    np.testing.assert_array_equal(
-        found.score(asked, items, damping=0.5, floor=10), again.score(asked, items, damping=0.5, floor=10)
-    )
+    found, asked, items = weigher(0.5, 10), np.array([1, 3], np.int32), np.arange(161, dtype=np.int32)
+    for scorer in (found, Weigher(found.evidence, None, damping=0.5, floor=10)):
+        again = Weigher.restored(scorer.arrays(), damping=0.5, floor=10)
+        np.testing.assert_array_equal(scorer.score(asked, items), again.score(asked, items))
+        np.testing.assert_array_equal(scorer.nearest(asked, 9), again.nearest(asked, 9))

@@ -60,14 +60,23 @@ def test_an_old_basket_counts_half_after_its_half_life() -> None:
 def test_shares_of_the_mean_add_up_to_one_for_who_hears_and_of_the_giver_for_who_gives(
     power: float, expected: float | None
 ) -> None:
-    graph = graph_of([[0, 1], [0, 2], [0, 1, 3]])
+    graph = graph_of([[0, 1], [0, 2], [1, 2, 3], [0, 3]])
+    assert (graph.quiet == 1).all()
     shares = dense(graph, graph.shares(graph.mass, power).numpy())
     sums = shares.sum(1) if expected else shares.sum(0)
     np.testing.assert_allclose(sums[:4], 1, rtol=1e-5)
 
 
+def test_what_a_hub_says_is_divided_by_the_root_of_its_links() -> None:
+    graph = graph_of([[0, 1], [0, 2], [0, 1, 3], [0, 4]])
+    np.testing.assert_allclose(graph.quiet, [0.5, *[1] * (N_ITEMS - 1)])
+    shares = dense(graph, graph.shares(graph.mass, 0.0).numpy())
+    assert shares[3, 0] / shares[3, 1] == pytest.approx(0.5)
+    np.testing.assert_allclose(shares.sum(1)[:5], 1, rtol=1e-5)
+
+
 def test_the_symmetric_form_is_symmetric() -> None:
-    graph = graph_of([[0, 1], [0, 2], [0, 1, 3]])
+    graph = graph_of([[0, 1], [0, 2], [1, 2, 3], [0, 3]])
     shares = dense(graph, graph.shares(graph.mass, 0.5).numpy())
     np.testing.assert_allclose(shares, shares.T)
 

@@ -17,7 +17,7 @@ from endcap.answers import NOTHING, Candidates, History, Ranks, Request
 from endcap.errors import DamagedArtefact, InputError
 from endcap.models.ranker import Groups, Ranker, TwoPass, pool
 from endcap.models.ranker_features import BACK, DAY_US, Facts, feature_names, features, pack
-from endcap.models.ranker_trees import MODEL_FILE, sound_trees
+from endcap.models.trees import MODEL_FILE, sound_trees
 from endcap.shop import Shop
 from endcap.shop.searches import Searches
 

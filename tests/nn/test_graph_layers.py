@@ -152,6 +152,29 @@ def test_attention_sums_to_one_and_shuts_edges_out(second: bool) -> None:
     assert (attention[shut] == 0).all()
 
 
+@pytest.mark.parametrize("second", [False, True])
+def test_what_attention_says_counts_most_counts_most(second: bool) -> None:
+    """A star whose neighbours say different things of one length: without the first, the centre changes most."""
+    n = 6
+    star = np.zeros((n, n), np.float32)
+    star[0, 1:] = 1
+    adjacency, given = Adjacency(csr_array(star)), 2 * torch.eye(n)
+    layer = AttentionLayer(n, n, 1, second=second)
+    with torch.no_grad():
+        layer.map.weight.copy_(torch.eye(n))
+        layer.source.copy_(torch.tensor([[0.0, 0.2, 0.9, -0.4, 0.5, 0.7]]))
+        shares = adjacency.shares()
+        attention = layer.attention(given, given, adjacency, shares)[:, 0]
+        whole = layer(given, given, adjacency, shares)[0]
+        moved = []
+        for edge in range(n - 1):
+            shut = shares.clone()
+            shut[edge] = 0
+            moved.append(float((layer(given, given, adjacency, shut)[0] - whole).norm()))
+    assert attention.sum() == pytest.approx(1)
+    assert np.argsort(attention.numpy()).tolist() == np.argsort(moved).tolist() == [2, 0, 3, 4, 1]
+
+
 def test_relations_of_one_is_a_sage_and_gates_sum_to_one() -> None:
     adjacency = Adjacency(square())
     layer, sage = RelationsLayer(DIM, 4, ("bought",)), SageLayer(DIM, 4)

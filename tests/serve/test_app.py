@@ -175,7 +175,7 @@ def test_health_readiness_and_what_can_be_asked(client: Client) -> None:
     assert ready["trained_age_seconds"] > ready["age_seconds"] >= 0
     about = client.get("/v1/surfaces").json()
     assert about["models"] == ["co-occurrence"]
-    assert set(about["surfaces"]) == {"item-page", "cart-page", "home"}
+    assert set(about["surfaces"]) == {"item-page", "cart-page", "home", "cross-sell"}
 
 
 def test_metrics_count_by_route_not_by_url(client: Client) -> None:

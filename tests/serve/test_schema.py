@@ -26,6 +26,8 @@ def app(release_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 OPERATIONS = [
     ("/v1/items/{item}/related", "GET"),
+    ("/v1/items/{item}/cross-sell", "GET"),
+    ("/v1/cross-sell", "POST"),
     ("/v1/recommend", "POST"),
     ("/v1/events", "POST"),
     ("/v1/items", "PUT"),
@@ -74,7 +76,7 @@ def test_all_operations_are_tried(description: Any) -> None:
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode))
-@pytest.mark.parametrize(("path", "method"), OPERATIONS[:4])
+@pytest.mark.parametrize(("path", "method"), OPERATIONS[:6])
 def test_no_server_error(description: Any, path: str, method: str, mode: GenerationMode) -> None:
     ask(description, path, method, mode, 5)
 

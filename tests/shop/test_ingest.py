@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import subprocess
 import sys
@@ -350,6 +351,18 @@ def test_bad_item_rows_are_kept_aside(tmp_path):
     report = ingest(events, items=items, shop=tmp_path / "shop", max_rejected=0.8)
     assert report.item_reasons == {"missing item": 1, "negative price": 1, "unparsable in_stock": 1}
     assert read_rejected(tmp_path / "shop")["line"].to_pylist() == [3, 4, 5]
+
+
+def test_vectors_with_what_is_no_number_are_kept_aside(tmp_path):
+    events = parquet(tmp_path / "e.parquet", ("a", "good", "click", 0))
+    vectors = {"good": [0.5, 1.0], "none": None, "nan": [math.nan, 1.0], "inf": [1.0, -math.inf], "gap": [None, 1.0]}
+    items = tmp_path / "items.parquet"
+    pq.write_table(pa.table({"item": list(vectors), "vector_text": list(vectors.values())}), items)
+    with pytest.raises(InputError, match=r"3 x not-a-number in vector .*items\.parquet line 3"):
+        ingest(events, items=items, shop=tmp_path / "shop")
+    report = ingest(events, items=items, shop=tmp_path / "shop", max_rejected=0.6)
+    assert report.item_reasons == {"not-a-number in vector": 3}
+    assert Shop.open(tmp_path / "shop").catalogue["vector_text"].to_pylist() == [[0.5, 1.0], None]
 
 
 def test_vectors_of_two_lengths_are_an_error():

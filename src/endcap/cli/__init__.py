@@ -25,7 +25,7 @@ def _add_verbs() -> None:
     """Each module below registers its verbs on `app` when imported."""
     import importlib
 
-    for module in ("simulate", "data", "models", "releases", "serving", "forget", "doctor", "demo"):
+    for module in ("simulate", "data", "models", "releases", "serving", "cross_sell", "forget", "doctor", "demo"):
         importlib.import_module(f"endcap.cli.{module}")
 
 

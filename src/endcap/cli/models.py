@@ -66,7 +66,14 @@ def train(
     ] = None,
     fit: Annotated[str | None, typer.Option(help="ranker: the stretch to fit on, after the sources': 7d.")] = None,
     validation: Annotated[str | None, typer.Option(help="ranker: the last stretch, to compare on: 7d.")] = None,
-    relations: Annotated[Path | None, typer.Option(help="ranker: Parquet file of item, other, relation.")] = None,
+    relations: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="cross-sell, ranker: links between items that somebody vouches for; Parquet or CSV of item, other, "
+            "relation (complement, also_bought; substitute, also_viewed).",
+        ),
+    ] = None,
     seed: Seed = 0,
     threads: Threads = 1,
 ) -> None:
@@ -83,6 +90,8 @@ def train(
 
         endcap train item-knn --shop shop --out models/knn --tune 20m --set max_per_user=200
 
+        endcap train cross-sell --shop shop --out models/xsell --relations goes_with.csv
+
         endcap train ranker --shop shop --out models/rank --sources item-knn,co-occurrence --set item-knn.shrink=5
     """
     import shutil
@@ -90,17 +99,22 @@ def train(
 
     from endcap import models
     from endcap.artefact import check_outside, check_replaceable
-    from endcap.cli.ranker import train_ranker
+    from endcap.cli.ranker import read_relations, train_ranker
     from endcap.settings import read_settings
     from endcap.shop import Shop
 
     settings, is_ranker = read_settings(config, assignments or []), system in models.RANKERS
-    given = {"--sources": sources, "--fit": fit, "--validation": validation, "--relations": relations}
+    given = {"--sources": sources, "--fit": fit, "--validation": validation}
     if not is_ranker and (stray := [option for option, value in given.items() if value is not None]):
         raise InputError(f"{stray[0]}: only `train ranker` has it")
     if is_ranker and tune is not None:
         raise InputError("--tune: a ranker is not tuned; --set changes its settings")
     model = None if is_ranker else models.create(system, settings)
+    links = None if relations is None else read_relations(relations)
+    if links is not None and model is not None and not hasattr(model, "with_relations"):
+        raise InputError(f"--relations: {system} learns from the log alone; cross-sell and ranker take links")
+    if links is not None and tune is not None:
+        raise InputError("--tune: it would search without --relations; tune first, then train with what --set it finds")
     budget_s = None if tune is None else _seconds(tune, "--tune")
     if out.exists() and not (out / "manifest.json").is_file():
         raise InputError(f"--out {out}: there is something that is no model folder; name another one")
@@ -113,12 +127,14 @@ def train(
             typer.echo(f"--until {until}: the log ends before that; all of it is used", err=True)
         view = view.until(end)
     if model is None:
-        stretches: dict[str, Any] = {"fit": fit, "validation": validation, "relations": relations}
+        stretches: dict[str, Any] = {"fit": fit, "validation": validation, "relations": links}
         train_ranker(view, out, sources, **stretches, settings=settings, seed=seed, threads=threads)
         return
     tuning, training = (out.resolve().with_name(f".{out.resolve().name}.{work}") for work in ("tuning", "training"))
     if budget_s is not None:
         model = _tuned(system, view, budget_s, tuning, settings=settings, seed=seed, threads=threads)
+    if links is not None and hasattr(model, "with_relations"):
+        model.with_relations(links)
     begun = time.monotonic()
     model.fit(view, seed=seed, threads=threads, show=True, checkpoint=training)
     model.save(out)

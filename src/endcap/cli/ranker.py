@@ -24,7 +24,7 @@ def train_ranker(
     *,
     fit: str | None,
     validation: str | None,
-    relations: Path | None,
+    relations: pa.Table | None,
     settings: dict[str, Any],
     seed: int,
     threads: int,
@@ -36,7 +36,6 @@ def train_ranker(
 
     named = _sources(sources)
     own, of_sources = _split_settings(settings, named)
-    links = None if relations is None else _read_relations(relations)
     begun = time.monotonic()
     trained = rank.train_ranker(
         view,
@@ -45,7 +44,7 @@ def train_ranker(
         validation=validation or STRETCH,
         settings=own,
         source_settings=of_sources,
-        relations=links,
+        relations=relations,
         seed=seed,
         threads=threads,
         show=True,
@@ -87,11 +86,33 @@ def _split_settings(settings: dict[str, Any], sources: dict[str, str]) -> tuple[
     return own, of_sources
 
 
-def _read_relations(path: Path) -> pa.Table:
+def read_relations(path: Path) -> pa.Table:
+    """Links between items: rows of item, other and relation, as text.
+
+    Raises:
+        InputError: if the file cannot be read, or lacks a column or a value.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
+    from pyarrow import csv
 
+    from endcap.shop.relations import RELATION_COLUMNS
+
+    text = {name: pa.string() for name in RELATION_COLUMNS}
     try:
-        return pq.read_table(path)
+        if path.name.endswith((".csv", ".csv.gz")):
+            options = csv.ConvertOptions(column_types=text, null_values=[""], strings_can_be_null=True)
+            table = csv.read_csv(path, convert_options=options)
+        else:
+            table = pq.read_table(path)
+        if missing := [name for name in RELATION_COLUMNS if name not in table.column_names]:
+            found = ", ".join(table.column_names)
+            raise InputError(f"--relations {path}: there is no column {missing[0]!r}; it has {found}")
+        table = table.select(RELATION_COLUMNS).cast(pa.schema(list(text.items())))
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"--relations {path}: a Parquet file is needed ({error})") from None
+        raise InputError(f"--relations {path}: a Parquet or CSV file is needed ({error})") from None
+    for name in RELATION_COLUMNS:
+        if table[name].null_count:
+            row = table[name].is_null().index(True).as_py()
+            raise InputError(f"--relations {path}: row {row + 1} has no {name}")
+    return table

@@ -110,7 +110,7 @@ def recommend(
 
     if state is not None and not state.is_file():
         raise InputError(f"--state {state}: there is no such file")
-    serving = Serving.open(_release_folder(to, release), read_surfaces(surfaces))
+    serving = Serving.open(release_folder(to, release), read_surfaces(surfaces))
     asked: dict[str, Any] = {"user": user, "item": item, "seen_as": seen_as, "want": want, "surface": surface, "k": k}
     question = make_settings(
         Question,
@@ -118,7 +118,7 @@ def recommend(
             **asked,
             "actions": [_action(text, serving.release.interactions) for text in action or []],
             "basket": basket or [],
-            "filters": _filters(where or []),
+            "filters": filters_of(where or []),
         },
         where="recommend",
     )
@@ -130,7 +130,7 @@ def recommend(
     if as_json:
         typer.echo(msgspec.json.encode(given).decode())
     else:
-        _print_answer(given)
+        print_answer(given, f"release {given.release}")
 
 
 def _announce(address: str) -> None:
@@ -148,7 +148,7 @@ def _announce(address: str) -> None:
     typer.echo(f"\n  {address}/ to look at lists, {address}/schema for all that can be asked")
 
 
-def _release_folder(to: Path | None, release: Path | None) -> Path:
+def release_folder(to: Path | None, release: Path | None) -> Path:
     from endcap.release import live
 
     if (to is None) == (release is None):
@@ -164,7 +164,7 @@ def _action(text: str, interactions: Interactions) -> Action:
     return Action(item, name) if colon and name in interactions.names else Action(text)
 
 
-def _filters(assignments: list[str]) -> Any:
+def filters_of(assignments: list[str]) -> Any:
     """`RULE=VALUE` pairs as rules; lists are given by repeating a rule."""
     from endcap.serve.queries import read_filters
 
@@ -175,18 +175,25 @@ def _filters(assignments: list[str]) -> Any:
     return read_filters([(name, value) for name, _, value in pairs])
 
 
-def _print_answer(answer: Answer) -> None:
+def print_answer(answer: Answer, title: str) -> None:
+    """A table of the list, with the parts of its scores where it has them; then the rivals that were met, and notes."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=f"release {answer.release}{', stale' if answer.stale else ''}")
-    for column in ("item", "title", "score", "source", "why"):
+    table = Table(title=f"{title}{', stale' if answer.stale else ''}")
+    parts = list(dict.fromkeys(name for row in answer.items for name in row.parts or () if name != "final"))
+    for column in ("item", "title", "score", *parts, "source", "why"):
         table.add_column(column, overflow="fold")
     for row in answer.items:
-        cells = (row.item, row.title or "", f"{row.score:.4g}", row.source, "; ".join(row.reasons))
+        of_it = row.parts or {}
+        told = [f"{of_it[name]:.2f}" if name in of_it else "" for name in parts]
+        cells = (row.item, row.title or "", f"{row.score:.4g}", *told, row.source, "; ".join(row.reasons))
         table.add_row(*map(Text, cells))
     console = Console()
     console.print(table)
+    for met in answer.left_out:
+        name = f"{met.item} {met.title}" if met.title else met.item
+        console.print(f"left out as a {met.reason}, P(complement) {met.complement:.2f}: {name}", markup=False)
     for note in [*answer.notes, *([f"filled up by {answer.fallback}"] if answer.fallback else [])]:
         console.print(note, markup=False)

@@ -7,9 +7,8 @@ Products", KDD '15, has the labels: what was also bought but not also viewed, an
     features     see `complement_features`
     logistic     log-odds = b + sum w_f z_f, z standardised log1p; a missing value is 0 and has a weight of its own
     boosting     gradient boosted trees on the log loss (LightGBM); a missing value goes the better way
+    gnn          a graph network over typed links, taught by the links as well (see `complement_gnn`)
     calibration  [C] isotonic regression on held-out pairs, since a product of parts needs a true probability
-
-A network's head is fitted elsewhere, on the pairs and splits of `complement_pairs`.
 """
 
 from __future__ import annotations
@@ -29,21 +28,23 @@ from endcap.artefact import new_artefact, read_verified, save_array
 from endcap.errors import DamagedArtefact, InputError
 from endcap.index import mapped
 from endcap.models.base import Origin
-from endcap.models.complement_features import GROUPS, PairFacts, pair_features, pair_names
-from endcap.models.complement_measures import Isotonic, Judgement, judged
+from endcap.models.complement_features import GROUPS, LINKS, Lesson, PairFacts, pair_features, pair_names
+from endcap.models.complement_measures import Columns, Isotonic, Judgement, judged
 from endcap.models.complement_pairs import Pairs, labelled_pairs, relation_links, some_pairs, split_pairs
-from endcap.models.ranker_trees import sound_trees
+from endcap.models.trees import sound_trees
 from endcap.settings import make_settings
 from endcap.shop import Shop
 
 if TYPE_CHECKING:
     import lightgbm
 
+    from endcap.models.complement_gnn import Gnn
+
 TREES_FILE = "complement.txt"
 PREFIX = "complement-"  # of the files of arrays: they may stand in another model's folder
 OBJECTIVE = "binary sigmoid:1"
 NEWTON_STEPS, CLOSE_ENOUGH = 50, 1e-10
-MOST_SD = 5.0  # further out than so many deviations a value says no more
+MOST_STEP = 5.0  # of a weight
 
 Floats = NDArray[np.float32]
 
@@ -51,7 +52,7 @@ Floats = NDArray[np.float32]
 class ComplementConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of the classifier of complements and substitutes."""
 
-    method: Annotated[Literal["boosting", "logistic"], Meta(description="what is fitted")] = "boosting"
+    method: Annotated[Literal["boosting", "logistic", "gnn"], Meta(description="what is fitted")] = "boosting"
     window_days: Annotated[float, Meta(ge=0, le=3650, description="one person buys both within this time")] = 30.0
     return_days: Annotated[float, Meta(ge=0, le=3650, description="a return counts so long after a purchase")] = 30.0
     per_item: Annotated[int, Meta(ge=1, description="partners of an item that are counted, of either kind")] = 200
@@ -79,22 +80,12 @@ class ComplementConfig(msgspec.Struct, frozen=True, kw_only=True):
     min_rows: Annotated[int, Meta(ge=1, description="pairs in a leaf")] = 20
     l2: Annotated[float, Meta(ge=0, description="pull of a leaf's value to 0")] = 1.0
     columns: Annotated[float, Meta(gt=0, le=1, description="share of the features that a tree may look at")] = 0.7
-
-
-class Lesson(NamedTuple):
-    """What is learnt from: `pair_features` (n, f) of (i, j), those of (j, i), and labels (n,), true for complements.
-
-    The labels have no direction, so both are learnt, and the answer is the mean of both.
-    """
-
-    rows: Floats
-    back: Floats
-    labels: NDArray[np.bool_]
-
-    @property
-    def both(self) -> tuple[Floats, NDArray[np.bool_]]:
-        """(2 n, f) and (2 n,): each pair both ways."""
-        return np.concatenate([self.rows, self.back]), np.append(self.labels, self.labels)
+    dim: Annotated[int, Meta(ge=2, le=1024, description="gnn: length of an item's vector")] = 32
+    epochs: Annotated[int, Meta(ge=1, description="gnn: passes over the pairs, at most")] = 20
+    dropout: Annotated[float, Meta(ge=0, lt=1, description="gnn: share of activations left out in training")] = 0.2
+    link_weight: Annotated[float, Meta(ge=0, description="gnn: of the loss of links against drawn pairs")] = 1.0
+    edge_weight: Annotated[float, Meta(gt=0, description="gnn: of the loss of complements against substitutes")] = 0.5
+    members: Annotated[int, Meta(ge=1, le=20, description="gnn: networks whose mean is taken")] = 3
 
 
 class Complement:
@@ -109,7 +100,9 @@ class Complement:
         self.facts: PairFacts | None = None
         self.names: tuple[str, ...] = ()
         self.learned: dict[str, Any] = {}  # figures of its training, kept for an audit
+        self._seen: PairFacts | None = None  # the facts as features are read off them
         self._scorer: _Logistic | _Boosting | None = None
+        self._network: Gnn | None = None
         self._calibration: Isotonic | None = None
 
     # -- fitting ---------------------------------------------------------------------------------------------------
@@ -125,7 +118,7 @@ class Complement:
         Raises:
             InputError: if there are too few pairs of either label.
         """
-        self._scorer = None  # whether links are known is decided anew
+        self._scorer = self._network = None  # whether links are known is decided anew
         if relations is not None:
             pairs = some_pairs(self.labelled(shop, relations), self.config.pairs, seed)
             parts = split_pairs(pairs, "edges", seed)
@@ -185,16 +178,21 @@ class Complement:
             InputError: after fitting, for facts with links where it learnt without, or the other way round.
         """
         names = tuple(pair_names(facts))
-        if self._scorer is not None and names != self.names:
+        if (self._scorer or self._network) and names != self.names:
             raise InputError(
                 f"complement: it was fitted {'without' if facts.links else 'with'} links between items; give the same"
             )
         self.facts, self.names = facts, names
+        self._seen = facts
+        if self.config.method == "gnn" and facts.links is None:
+            self._seen = facts.with_links_of_log()
+        if self._network is not None:
+            self._network.hear(self._seen)
         return self
 
     def lesson(self, pairs: Pairs) -> Lesson:
         """The pairs as they are learnt from."""
-        return Lesson(*self._rows(pairs.left, pairs.right), pairs.label)
+        return Lesson(*self._rows(pairs.left, pairs.right), pairs.label, pairs.left, pairs.right)
 
     def fit_on(self, train: Lesson, validation: Lesson, *, seed: int = 0, threads: int = 1) -> Self:
         """Learn from rows as they are; `validation` stops the trees and calibrates.
@@ -202,11 +200,17 @@ class Complement:
         Raises:
             InputError: if the arrays do not fit each other, or a label is missing in either.
         """
+        width = len(pair_names(self._seen)) if self._seen is not None else None
         for lesson, what in ((train, "training"), (validation, "held-out")):
-            _check(lesson, what, len(self.names) or None)
-        fit = _Logistic.fitted if self.config.method == "logistic" else _Boosting.fitted
-        self._scorer = fit(train, validation, self.config, seed, threads)
-        self._calibration = Isotonic.fitted(validation.labels, self._log_odds(validation.rows, validation.back))
+            _check(lesson, what, width)
+        if self.config.method == "gnn":
+            from endcap.models.complement_gnn import Gnn
+
+            self._network = Gnn.fitted(self._read_off(), train, validation, self.config, seed, threads)
+        else:
+            fit = _Logistic.fitted if self.config.method == "logistic" else _Boosting.fitted
+            self._scorer = fit(train, validation, self.config, seed, threads)
+        self._calibration = Isotonic.fitted(validation.labels, self._log_odds(validation))
         self.learned = {"pairs": len(train.labels), "held_out": len(validation.labels)}
         return self
 
@@ -214,35 +218,48 @@ class Complement:
 
     def probability(self, left: NDArray[np.integer], right: NDArray[np.integer]) -> Floats:
         """(n,) P(one goes with the other), calibrated, the same both ways; of unknown items what is true of most."""
-        return self._calibrated()(self._log_odds(*self._rows(left, right)))
+        return self._calibrated()(self._log_odds(self._question(left, right)))
 
     def raw(self, left: NDArray[np.integer], right: NDArray[np.integer]) -> Floats:
         """(n,) the probability before calibration."""
-        return _sigmoid(self._log_odds(*self._rows(left, right))).astype(np.float32)
+        return _sigmoid(self._log_odds(self._question(left, right))).astype(np.float32)
 
     def contributions(self, left: NDArray[np.integer], right: NDArray[np.integer]) -> Floats:
         """(n, len(GROUPS)) what each group of features added to the log-odds before calibration, beside the mean pair.
 
-        The columns are those of `complement_features.GROUPS`; above 0 speaks for a complement.
+        The columns are those of `complement_features.GROUPS`; above 0 speaks for a complement. A graph network's are
+        what is lost where a group is read as that of the mean pair, and do not add up to its log-odds; what it hears
+        from neighbours is among the links.
         """
-        rows, back = self._rows(left, right)
-        scorer = self._fitted()
+        asked = self._question(left, right)
+        group = np.array([GROUPS.index(name) for name in self._read_off().groups_of_columns()])
+        if (network := self._network) is not None:
+            whole = network.log_odds(asked)
+            lost = [whole - network.log_odds(asked, group == g, nodes=name != LINKS) for g, name in enumerate(GROUPS)]
+            return np.stack(lost, axis=1).astype(np.float32)
+        scorer, rows, back = self._fitted(), asked.rows, asked.back
         by_column = (scorer.contributions(rows) + scorer.contributions(back)) / 2 if len(rows) else rows
-        group = np.array([GROUPS.index(name) for name in self._facts().groups_of_columns()])
         return np.stack([by_column[:, group == g].sum(axis=1) for g in range(len(GROUPS))], axis=1).astype(np.float32)
 
     def judge(self, pairs: Pairs) -> Judgement:
         """How good it is on pairs whose labels are known."""
-        scores = self._log_odds(*self._rows(pairs.left, pairs.right))
+        scores = self._log_odds(self.lesson(pairs))
         return judged(pairs.label, _sigmoid(scores), self._calibrated()(scores))
 
+    def _question(self, left: NDArray[np.integer], right: NDArray[np.integer]) -> Lesson:
+        return Lesson(*self._rows(left, right), np.zeros(len(left), bool), np.asarray(left), np.asarray(right))
+
     def _rows(self, left: NDArray[np.integer], right: NDArray[np.integer]) -> tuple[Floats, Floats]:
-        facts = self._facts()
+        facts = self._read_off()
         return pair_features(facts, left, right), pair_features(facts, right, left)
 
-    def _log_odds(self, rows: Floats, back: Floats) -> NDArray[np.float64]:
+    def _log_odds(self, asked: Lesson) -> NDArray[np.float64]:
+        if self._network is not None:
+            return self._network.log_odds(asked)
         scorer = self._fitted()
-        return (scorer.log_odds(rows) + scorer.log_odds(back)) / 2 if len(rows) else np.empty(0)
+        if not len(asked.rows):
+            return np.empty(0)
+        return (scorer.log_odds(asked.rows) + scorer.log_odds(asked.back)) / 2
 
     # -- storing ---------------------------------------------------------------------------------------------------
 
@@ -283,10 +300,12 @@ class Complement:
 
     def write(self, folder: Path) -> None:
         """Put facts, weights or trees, and the calibration into a folder that is being made."""
-        calibration, scorer = self._calibrated(), self._fitted()
+        calibration = self._calibrated()
         arrays = {f"facts-{name}": array for name, array in self._facts().arrays().items()}
         arrays |= {"calibration-scores": calibration.scores, "calibration-shares": calibration.shares}
-        if isinstance(scorer, _Logistic):
+        if self._network is not None:
+            arrays |= {f"gnn-{name}": array for name, array in self._network.arrays().items()}
+        elif isinstance(scorer := self._fitted(), _Logistic):
             arrays |= {f"logistic-{name}": array for name, array in scorer._asdict().items()}
         else:
             (folder / TREES_FILE).write_text(scorer.text, encoding="utf-8")
@@ -304,12 +323,17 @@ class Complement:
         model.names, model.learned = tuple(about["features"]), about["learned"]
         arrays = {path.stem.removeprefix(PREFIX): mapped(path) for path in sorted(folder.glob(f"{PREFIX}*.npy"))}
         try:
-            model.facts = PairFacts(**_under(arrays, "facts-"))
-            if tuple(pair_names(model.facts)) != model.names:
+            facts = PairFacts(**_under(arrays, "facts-"))
+            if tuple(pair_names(facts)) != model.names:
                 raise ValueError("this endcap looks at other things")
+            model.over(facts)
             model._calibration = Isotonic(**_under(arrays, "calibration-"))
             if model.config.method == "logistic":
                 model._scorer = _Logistic(**_under(arrays, "logistic-"))
+            elif model.config.method == "gnn":
+                from endcap.models.complement_gnn import Gnn
+
+                model._network = Gnn.restored(_under(arrays, "gnn-"), model._read_off(), model.config)
             else:
                 model._scorer = _Boosting.read((folder / TREES_FILE).read_text(encoding="utf-8"), len(model.names))
         except (TypeError, ValueError, KeyError, OSError) as error:
@@ -332,6 +356,10 @@ class Complement:
             raise InputError("complement: nothing is known of the items yet; call fit, or know, first")
         return self.facts
 
+    def _read_off(self) -> PairFacts:
+        """The facts that features are read off: a graph network has links of the log where none are given."""
+        return self._facts() if self._seen is None else self._seen
+
     def _fitted(self) -> _Logistic | _Boosting:
         if self._scorer is None:
             raise InputError("complement: not trained yet; call fit first")
@@ -348,7 +376,7 @@ def _under(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray
 
 
 def _check(lesson: Lesson, what: str, n_columns: int | None) -> None:
-    rows, back, labels = (np.asarray(part) for part in lesson)
+    rows, back, labels = (np.asarray(part) for part in lesson[:3])
     if rows.ndim != 2 or rows.dtype.kind not in "fiu" or back.shape != rows.shape or back.dtype != rows.dtype:
         raise InputError(f"complement: {what}: rows (n, f) of numbers are needed, and as many the other way")
     if labels.shape != rows.shape[:1] or labels.dtype.kind != "b":
@@ -366,14 +394,14 @@ def _sigmoid(log_odds: NDArray[np.floating]) -> NDArray[np.floating]:
     return 1 / (1 + np.exp(-np.clip(log_odds, -500, 500)))
 
 
-# -- the two scorers ---------------------------------------------------------------------------------------------------
+# -- two of the scorers -------------------------------------------------------------------------------------------------
 
 
 class _Logistic(NamedTuple):
     """Logistic regression over standardised columns and over what is missing in them.
 
     Attributes:
-        middle, scale, missing: (f,) means, deviations and shares of NaN; weights: (2 f,); bias: (1,).
+        middle, scale, missing: see `Columns`; weights: (2 f,); bias: (1,).
     """
 
     middle: NDArray[np.float64]
@@ -386,27 +414,20 @@ class _Logistic(NamedTuple):
     def fitted(cls, train: Lesson, _: Lesson, config: ComplementConfig, seed: int, threads: int) -> Self:
         """The maximum by Newton's method: the same whatever the seed and threads."""
         given, labels = train.both
-        rows = _spread_out(given)
-        unknown = np.isnan(rows)
-        n_known = np.maximum((~unknown).sum(axis=0), 1)
-        filled = np.where(unknown, 0, rows)
-        middle = filled.sum(axis=0) / n_known
-        deviation = np.sqrt((np.where(unknown, 0, rows - middle) ** 2).sum(axis=0) / n_known)
-        empty = np.zeros(2 * rows.shape[1])
-        start = cls(middle, np.where(deviation > 0, deviation, 1), unknown.mean(axis=0), empty, np.zeros(1))
-        x = np.append(start._columns(given), np.ones((len(rows), 1)), axis=1)
-        pull = np.append(np.full(len(empty), config.ridge), 0)
+        columns = Columns.of(given)
+        x = np.append(columns(given), np.ones((len(given), 1)), axis=1)
+        pull = np.append(np.full(x.shape[1] - 1, config.ridge), 0)
         weights = np.zeros(x.shape[1])
         for _step in range(NEWTON_STEPS):
             p = _sigmoid(x @ weights)
             gradient = x.T @ (labels - p) - pull * weights
             curvature = (x * (p * (1 - p))[:, None]).T @ x + np.diag(pull + 1e-9)
             step = np.linalg.solve(curvature, gradient)
-            step *= min(1.0, MOST_SD / max(np.abs(step).max(), 1e-300))  # far from the maximum the curve misleads
+            step *= min(1.0, MOST_STEP / max(np.abs(step).max(), 1e-300))  # far from the maximum the curve misleads
             weights += step
             if np.abs(step).max() < CLOSE_ENOUGH:
                 break
-        return start._replace(weights=weights[:-1], bias=weights[-1:])
+        return cls(*columns, weights[:-1], weights[-1:])
 
     def log_odds(self, rows: Floats) -> NDArray[np.float64]:
         return self._columns(rows) @ self.weights + self.bias[0]
@@ -417,17 +438,7 @@ class _Logistic(NamedTuple):
         return known + unknown
 
     def _columns(self, rows: Floats) -> NDArray[np.float64]:
-        """(n, 2 f): deviations from the mean, 0 where unknown; and whether it is unknown, beside how often it is."""
-        spread = _spread_out(rows)
-        unknown = np.isnan(spread)
-        beside = np.where(unknown, 0, (spread - self.middle) / self.scale).clip(-MOST_SD, MOST_SD)
-        return np.append(beside, unknown - self.missing, axis=1)
-
-
-def _spread_out(rows: Floats) -> NDArray[np.float64]:
-    """Counts and ratios have long tails."""
-    rows = np.asarray(rows, np.float64)
-    return np.sign(rows) * np.log1p(np.abs(rows))
+        return Columns(self.middle, self.scale, self.missing)(rows)
 
 
 class _Boosting:

@@ -1,14 +1,14 @@
 """What tells a complement from a substitute: numbers of a pair of items, in five groups, and its links where given.
 
-Columns named "... that after this" and "... this after that" have a direction and change places when the items do; all
-others are the same for (i, j) and (j, i). NaN: not known. A shop without views, returns, categories or prices knows
+Columns that name this and that have a direction and change places when the items do; all others are the same for (i, j)
+and (j, i). NaN: not known. A shop without views, returns, categories or prices knows
 less, and what it does not know is NaN, not 0.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from endcap.errors import InputError
+from endcap.graph.edges import graph_of
+from endcap.models.complement_alike import ALIKE_NAMES, alike_columns
 from endcap.models.complement_counts import (
     BOUGHT,
     GAP,
@@ -149,6 +151,15 @@ class PairFacts:
             raise InputError(f"links: over {links.n_items:,} items, the shop has {self.n_items:,}")
         return replace(self, link_offsets=links.offsets, link_others=links.others)
 
+    def with_links_of_log(self) -> Self:
+        """The same with what one person bought within the window, and what was looked at in a row, as its links."""
+        shape = (self.n_items, self.n_items)
+        ends = [
+            np.divmod(np.asarray(self.keys)[self.counts[:, column] > 0], max(self.n_items, 1))
+            for column in (BOUGHT, IN_ROW)
+        ]
+        return self.with_links(Links.of(*(graph_of(low, high, shape=shape) for low, high in ends)))
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything, to store."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -158,9 +169,28 @@ class PairFacts:
         return [name.partition(": ")[0] for name in pair_names(self)]
 
 
+class Lesson(NamedTuple):
+    """What is learnt from: `pair_features` (n, f) of (i, j), those of (j, i), and labels (n,), true for complements.
+
+    The labels have no direction, so both are learnt, and the answer is the mean of both. A graph network also needs
+    left and right, the items (n,).
+    """
+
+    rows: Floats
+    back: Floats
+    labels: NDArray[np.bool_]
+    left: NDArray[np.integer] | None = None
+    right: NDArray[np.integer] | None = None
+
+    @property
+    def both(self) -> tuple[Floats, NDArray[np.bool_]]:
+        """(2 n, f) and (2 n,): each pair both ways."""
+        return np.concatenate([self.rows, self.back]), np.append(self.labels, self.labels)
+
+
 def pair_names(facts: PairFacts) -> list[str]:
     """`group: column`, in the order of the columns of `pair_features`."""
-    groups = {**OF_GROUP, LINKS: LINK_NAMES} if facts.links is not None else OF_GROUP
+    groups = {**OF_GROUP, LINKS: (*LINK_NAMES, *ALIKE_NAMES)} if facts.links is not None else OF_GROUP
     return [f"{group}: {column}" for group, columns in groups.items() for column in columns]
 
 
@@ -178,7 +208,7 @@ def pair_features(facts: PairFacts, left: NDArray[np.integer], right: NDArray[np
     one, other = left[known].astype(np.int32), right[known].astype(np.int32)
     blocks = [*_catalogue(facts, one, other), *_behaviour(facts, one, other)]
     if (links := facts.links) is not None:
-        blocks.append(links.columns(one, other))
+        blocks += [links.columns(one, other), alike_columns(links.offsets, links.others, one, other)]
     out = np.full((len(left), sum(block.shape[1] for block in blocks)), np.nan, np.float32)
     out[known] = np.concatenate(blocks, axis=1)
     return out

@@ -12,6 +12,7 @@ from scipy.stats import rankdata
 from endcap.errors import InputError
 
 BINS = 15
+MOST_SD = 5.0  # further out than so many deviations a value says no more
 
 Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
@@ -118,3 +119,39 @@ class Isotonic(NamedTuple):
 
     def __call__(self, scores: Floats) -> NDArray[np.float32]:
         return np.interp(scores, self.scores, self.shares).astype(np.float32)
+
+
+class Columns(NamedTuple):
+    """How columns of pairs are read by what adds them up: signed logarithms, standardised, and what is missing in them.
+
+    Attributes:
+        middle, scale, missing: (f,) means, deviations and shares of NaN.
+    """
+
+    middle: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    missing: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, rows: Floats) -> Self:
+        """As these rows (n, f) are spread."""
+        rows = _spread_out(rows)
+        unknown = np.isnan(rows)
+        n_known = np.maximum((~unknown).sum(axis=0), 1)
+        filled = np.where(unknown, 0, rows)
+        middle = filled.sum(axis=0) / n_known
+        deviation = np.sqrt((np.where(unknown, 0, rows - middle) ** 2).sum(axis=0) / n_known)
+        return cls(middle, np.where(deviation > 0, deviation, 1), unknown.mean(axis=0))
+
+    def __call__(self, rows: Floats) -> NDArray[np.float64]:
+        """(n, 2 f): deviations from the mean, 0 where unknown; and whether it is unknown, beside how often it is."""
+        spread = _spread_out(rows)
+        unknown = np.isnan(spread)
+        beside = np.where(unknown, 0, (spread - self.middle) / self.scale).clip(-MOST_SD, MOST_SD)
+        return np.append(beside, unknown - self.missing, axis=1)
+
+
+def _spread_out(rows: Floats) -> NDArray[np.float64]:
+    """Counts and ratios have long tails."""
+    rows = np.asarray(rows, np.float64)
+    return np.sign(rows) * np.log1p(np.abs(rows))

@@ -8,7 +8,6 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from endcap.errors import InputError
@@ -22,10 +21,8 @@ from endcap.models.complement_counts import (
 )
 from endcap.models.complement_links import Links
 from endcap.shop import Shop, Vocabulary
+from endcap.shop.relations import COMPLEMENTS, SUBSTITUTES, Relations
 
-COMPLEMENTS = ("also_bought", "complement")
-SUBSTITUTES = ("also_viewed", "substitute")
-RELATION_COLUMNS = ("item", "other", "relation")
 SHARES = (0.7, 0.15, 0.15)  # of pairs, or of items, that are learnt from, chosen by and tested on
 Split = Literal["nodes", "edges"]
 
@@ -225,20 +222,8 @@ def _linked(
     table: pa.Table, items: Vocabulary, complements: Sequence[str], substitutes: Sequence[str]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Keys low * n_items + high of the known pairs of both kinds, ascending; links of an item to itself are none."""
-    missing = [name for name in RELATION_COLUMNS if name not in table.column_names]
-    if missing:
-        raise InputError(f"relations: no column {missing[0]!r}; the table needs {', '.join(RELATION_COLUMNS)}")
-    try:
-        item, other, relation = (table[name].cast(pa.string()) for name in RELATION_COLUMNS)
-    except pa.ArrowException as error:
-        raise InputError(f"relations: ids and names must be text or whole numbers ({error})") from None
-    one, another = (
-        pc.fill_null(pc.index_in(ids, value_set=items.ids), -1).to_numpy().astype(np.int64) for ids in (item, other)
-    )
-    known = (one >= 0) & (another >= 0) & (one != another)
-    keys = np.minimum(one, another) * max(len(items), 1) + np.maximum(one, another)
-    found = []
-    for names in (complements, substitutes):
-        named = pc.fill_null(pc.is_in(relation, value_set=pa.array(list(names), pa.string())), False)
-        found.append(np.unique(keys[known & named.to_numpy(zero_copy_only=False)]))
+    links = Relations.read(table, items)
+    known = links.known & (links.item != links.other)
+    keys = np.minimum(links.item, links.other) * max(len(items), 1) + np.maximum(links.item, links.other)
+    found = [np.unique(keys[known & links.named(names)]) for names in (complements, substitutes)]
     return found[0], found[1]

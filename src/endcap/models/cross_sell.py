@@ -15,40 +15,60 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from endcap.answers import Candidates, Evidence, Items, Reason, Request, Scores, Searcher, Space
+from endcap.answers import Candidates, Evidence, History, Items, LeftOut, Reason, Request, Scores, Searcher, Space
 from endcap.errors import InputError
-from endcap.graph import Baskets, baskets_of
+from endcap.graph import Baskets, baskets_of, catalogue_edges
+from endcap.graph.attributes import codes_of, texts_of
+from endcap.graph.catalogue import Likeness
 from endcap.index import Exact
 from endcap.models.base import NO_CANDIDATES, Model
 from endcap.models.complement import Complement
-from endcap.models.cross_sell_evidence import Weigher, under
+from endcap.models.cross_sell_attention import Attention
+from endcap.models.cross_sell_choice import FEWEST, Likely, Network, PairScorer, best_of, questions_of
+from endcap.models.cross_sell_evidence import PairEvidence, Weigher, under
 from endcap.models.cross_sell_lesson import Lesson
-from endcap.models.cross_sell_score import RIVAL, Freshness, Parts, links_of
+from endcap.models.cross_sell_links import LinkEvidence, LinkWeigher, Told, both_ways
+from endcap.models.cross_sell_new import (
+    Arrivals,
+    checked,
+    expected,
+    moved,
+    said_of,
+    share_of_time,
+    strategy,
+    without_few,
+)
+from endcap.models.cross_sell_next import NextWeigher
+from endcap.models.cross_sell_score import RIVAL, Freshness, Parts, links_of, path_of
 from endcap.models.cross_sell_settings import CrossSellConfig
 from endcap.models.cross_sell_towers import Towers
-from endcap.models.hiding import HidingGraph
+from endcap.models.cross_sell_typed import Common
+from endcap.models.hiding import HidingGraph, learnt_baskets
 from endcap.models.item_features import FeatureReader
 from endcap.models.search_space import OneOf, Range, SearchSpace
 from endcap.nn.training import device_of, train
 from endcap.shop import Shop
+from endcap.shop.purchases import strongest
 
 SPACE = "items"
 CATEGORY_LEVELS = 4
 VALIDATION_BASKETS = 2_000
 ASKED_TOGETHER = 256
 BASKET = 10  # of a basket the items put in last: those before them say little more
+WHOLE_BASKET = 200  # items of a basket that the next one follows from
+SAID_FILE = "catalogue.parquet"  # what likeness is read off
 CLASSIFIER = "complement"  # the folder of what tells complements from substitutes
-COMPLEMENTS = ("complement", "also_bought")
 
 log = logging.getLogger("endcap.models")
 
@@ -71,7 +91,9 @@ class CrossSell(Model):
         self._searcher: Searcher | None = None
         self._relations: pa.Table | None = None
         self._complement: Complement | None = None
-        self._weigher: Weigher | None = None
+        self._weigher: Weigher | LinkWeigher | NextWeigher | None = None
+        self._arrivals: Arrivals | None = None
+        self._likeness: Likeness | None = None
 
     def with_relations(self, table: pa.Table) -> Self:
         """What goes with what by somebody's word: rows of item, other and relation, as ids. Call it before `fit`.
@@ -91,7 +113,7 @@ class CrossSell(Model):
 
     def _fit(self, shop: Shop, *, seed: int, threads: int, show: bool) -> None:
         config = self.config
-        baskets = self._baskets(shop)
+        baskets = learnt_baskets(shop, self._relations, config.largest)
         if len(baskets) == 0:
             log.warning("%s: no basket holds two products: there is nothing to learn, and no answer", self.system)
         device = device_of(config)
@@ -100,12 +122,18 @@ class CrossSell(Model):
             shop.catalogue, text=config.text, buckets=config.text_buckets, at_most=config.text_features,
             levels=CATEGORY_LEVELS, ids=config.id_embedding, where=self.system,
         )  # fmt: skip
-        self._features = self._reader.read(shop.catalogue, own_ids=True)
         self._bought = np.bincount(baskets.items, minlength=shop.n_items).astype(np.int64)
+        self._features = without_few(self._reader.read(shop.catalogue, own_ids=True), self._bought)
         torch.manual_seed(seed)
         held = _drawn(len(baskets), config.validation, seed)
-        lesson = Lesson(self, baskets, held, seed, threads)
-        self._towers = Towers(self, lesson.graph).to(device)
+        like = self._likenesses(shop, baskets, threads)
+        self._foreseen = expected(self._bought, share_of_time(shop), like)
+        told = self._features.described & (np.diff(like.indptr) > 0)
+        self._answerable = (self._bought > 0) | (told & config.unbought)
+        graphs = self._graphs(shop, baskets, like, seed, threads)
+        _, leaf = codes_of(texts_of(shop.catalogue, "category"))
+        lesson = Lesson(self, baskets, held, graphs, leaf, seed, threads)
+        self._towers = Towers(config, self._features, self._reader.sizes, lesson.graph).to(device)
         course = train(
             self._towers,
             plan=lesson.plan,
@@ -119,43 +147,118 @@ class CrossSell(Model):
             threads=threads,
             show=show,
         )
-        whole = HidingGraph(baskets, shop.n_items, config, threads)
-        self._towers.graph = whole
         self._course = course.summary()
-        with torch.no_grad():
-            source, target, offset = (part.cpu().numpy() for part in self._towers.tables(whole.mass))
-        self._source, self._target = source, target
-        self._offset = offset + config.popularity * np.log1p(self._bought).astype(np.float32)
+        self._gates = self._towers.gates()
+        taught = Network(*self._tables(lesson.graph), self._search)
+        whole = graphs(np.ones(len(baskets), bool))
+        self._source, self._target, self._offset = self._tables(whole)
+        self._attention = Attention.of(self._towers)
+        self._said = said_of(shop.catalogue)
         self._partners, self._freshness = whole.counted.counts, Freshness.of(whole.counted, shop)
         self._complement = self._classifier(shop, seed, threads)
-        self._weigher = None
-        if config.evidence and len(baskets) >= 3:
-            self._weigher = Weigher.fitted(
-                baskets, self._freshness.leaf, at_most=config.evidence_baskets, per_basket=config.evidence_products,
-                never=self._partners if config.spare_partners else None, seed=seed, threads=threads,
-            )  # fmt: skip
+        self._chosen, self._figures, self._weigher = self._decide(shop, taught, lesson, baskets, seed, threads)
         self._towers = self._towers.cpu()
+        self._arrivals = Arrivals.of(self._towers) if config.encoder != "typed" else None
         self._searcher = None
+        self._set_up()
 
-    def _baskets(self, shop: Shop) -> Baskets:
-        """The shop's baskets of two products and more, and what relations link."""
-        bought = baskets_of(shop, largest=self.config.largest)
-        bought = bought.where(bought.sizes >= 2)
-        if self._relations is None:
-            return bought
-        names = np.array(self._relations["relation"].to_pylist(), object)
-        told = self._relations.filter(pa.array(np.isin(names, COMPLEMENTS)))
-        pair = np.sort([shop.items.encode(told[name].to_pylist()) for name in ("item", "other")], axis=0)
-        linked = np.unique(pair.T[(pair[0] >= 0) & (pair[0] != pair[1])], axis=0).astype(np.int32)
-        n = len(linked)
-        last = bought.time.max(initial=0)
-        return Baskets(
-            np.append(bought.offsets, bought.offsets[-1] + 2 * np.arange(1, n + 1)),
-            np.append(bought.items, linked.ravel()),
-            np.append(bought.user, int(bought.user.max(initial=-1)) + 1 + np.arange(n, dtype=np.int32)),
-            np.append(bought.time, np.full(n, last)),
-            bought.unit,
-        )
+    def _tables(self, graph: HidingGraph) -> tuple[NDArray[np.float32], ...]:
+        """What the network makes of all items on a graph: source and target (n_items, d), offset (n_items,)."""
+        self._towers.graph = graph
+        with torch.no_grad():
+            source, target, offset = (part.cpu().numpy() for part in self._towers.tables(graph.mass))
+        offset = moved(offset, self._bought, self._foreseen)
+        return source, target, offset + self.config.popularity * np.log1p(self._foreseen).astype(np.float32)
+
+    def _decide(
+        self, shop: Shop, taught: Network, lesson: Lesson, baskets: Baskets, seed: int, threads: int
+    ) -> tuple[str, dict[str, float], Weigher | LinkWeigher | NextWeigher | None]:
+        """What scores pairs, the validation figure of everything that could, and the weigher that does, if one does.
+
+        Args:
+            taught: the network on the graph of the lesson's baskets, without those that it held out.
+        """
+        config, leaf = self.config, self._freshness.leaf
+        chosen, figures, spared = config.score_by, dict[str, float](), config.spare_partners
+        if chosen == "network":
+            return chosen, figures, None
+        told = Told.of(self._relations, shop) if self._relations is not None else None
+        if chosen == "links":
+            linked = self._linked(told, seed, threads)
+            return chosen if linked else "network", figures, linked
+        if chosen == "next":
+            following = NextWeigher.fitted(
+                baskets_of(shop, largest=config.largest), leaf, strongest(shop), seed=seed, threads=threads
+            )
+            if following is None:
+                log.warning("%s: too few people have two baskets: the graph network scores pairs", self.system)
+            return chosen if following else "network", figures, following
+        bought = np.bincount(lesson.baskets.items, minlength=len(leaf))
+        never = lesson.partners if spared else None
+        before = None if told is None else told.without_baskets(lesson.validation)
+        if before is not None:  # what somebody vouches for is right, too
+            never = both_ways(before.goes_with if never is None else before.goes_with + never)
+        questions = questions_of(lesson.validation, bought, never, seed)
+        if len(lesson.baskets) < 3 or (chosen == "auto" and len(questions.target) < FEWEST):
+            log.warning(
+                "%s: the graph network scores pairs: there are %d baskets to learn from and %d to choose by, too few "
+                "for anything else", self.system, len(lesson.baskets), len(questions.target),
+            )  # fmt: skip
+            return "network", figures, None
+        damping = {"damping": config.damping, "floor": config.floor}
+        weighers = dict[str, Weigher]()
+        if chosen != "walk":
+            weighers["evidence"] = Weigher.fitted(
+                lesson.baskets, leaf, at_most=config.evidence_baskets, per_basket=config.evidence_products,
+                never=never, seed=seed, threads=threads, **damping,
+            )  # fmt: skip
+        if chosen == "auto":
+            weighers["walk"] = Weigher(weighers["evidence"].evidence, None, **damping)
+            contenders: dict[str, PairScorer] = {"network": taught}
+            contenders |= {name: Likely(weigher) for name, weigher in weighers.items()}
+            linked = None if before is None else self._linked(before, seed, threads)
+            if linked is not None:
+                contenders["links"] = Likely(linked)
+            chosen, figures = best_of(contenders, questions, bought, config.validation_metric, self.system)
+            if chosen == "network":
+                return chosen, figures, None
+            if chosen == "links" and told is not None and linked is not None:
+                return chosen, figures, linked._replace(evidence=LinkEvidence(told))
+        head = weighers[chosen].head if chosen in weighers else None
+        return chosen, figures, Weigher(PairEvidence.of(baskets, leaf, threads), head, **damping)
+
+    def _linked(self, told: Told | None, seed: int, threads: int) -> LinkWeigher | None:
+        """What weighs links that somebody vouches for; None where there are too few."""
+        config, found = self.config, None
+        if told is not None:
+            found = LinkWeigher.fitted(
+                told, matchings=config.link_matchings, at_most=config.link_pairs, rivals_hidden=config.rivals_hidden,
+                seed=seed, threads=threads,
+            )  # fmt: skip
+        if found is None:
+            log.warning("%s: links do not score pairs: relations hold too few to learn from", self.system)
+        return found
+
+    def _set_up(self) -> None:
+        """What answers are made with, of what was learnt or stored."""
+        self._network = Network(self._source, self._target, self._offset, self._search)
+        self._scorer: PairScorer = self._network if self._weigher is None else Likely(self._weigher)
+
+    def _graphs(
+        self, shop: Shop, baskets: Baskets, like: csr_array, seed: int, threads: int
+    ) -> Callable[[NDArray[np.bool_]], HidingGraph]:
+        """What makes the graph of some of the baskets, given a mask (b,)."""
+        if self.config.encoder == "typed":
+            common = Common.of(shop, baskets, self.config, seed=seed, threads=threads)
+            return lambda kept: common.graph(kept, threads)
+        return lambda kept: HidingGraph(baskets.where(kept), shop.n_items, self.config, threads, like)
+
+    def _likenesses(self, shop: Shop, baskets: Baskets, threads: int) -> csr_array:
+        """(n_items, n_items): what few have bought, and what the catalogue says that it is like."""
+        if not self.config.likenesses:
+            return csr_array((shop.n_items, shop.n_items), dtype=np.float32)
+        bought = HidingGraph(baskets, shop.n_items, self.config, threads).counted.decayed
+        return catalogue_edges(shop.catalogue, self._bought, bought, k=self.config.likenesses)
 
     def _classifier(self, shop: Shop, seed: int, threads: int) -> Complement | None:
         """What tells complements from substitutes; None where the shop gives too few examples of either."""
@@ -171,49 +274,123 @@ class CrossSell(Model):
     # -- storing -----------------------------------------------------------------------------------------------------
 
     def _arrays(self) -> Mapping[str, NDArray[Any]]:
+        kept_as = {LinkWeigher: "links", NextWeigher: "next"}.get(type(self._weigher), "evidence")
         return {
             "source": self._source,
             "target": self._target,
             "offset": self._offset,
             "bought": self._bought,
+            "answerable": self._answerable,
+            **{f"new-{name}": array for name, array in (self._arrivals.arrays() if self._arrivals else {}).items()},
             "partners-indptr": self._partners.indptr,
             "partners-indices": self._partners.indices,
             "partners-data": self._partners.data,
             **{f"fresh-{name}": array for name, array in self._freshness.arrays().items()},
+            **{f"heard-{name}": array for name, array in (self._attention.arrays() if self._attention else {}).items()},
             **self._reader.arrays(),
-            **{f"evidence-{name}": array for name, array in (self._weigher.arrays() if self._weigher else {}).items()},
+            **{f"{kept_as}-{name}": array for name, array in (self._weigher.arrays() if self._weigher else {}).items()},
         }
 
     def _learned(self) -> dict[str, Any]:
         classifier = None if self._complement is None else self._complement.about()
-        return {"course": self._course, "features": self._reader.learned(), "complement": classifier}
+        return {"course": self._course, "features": self._reader.learned(), "complement": classifier,
+                "gates": self._gates, "score_by": {"chosen": self._chosen, "figures": self._figures}}  # fmt: skip
 
     def _write(self, folder: Path) -> None:
         if self._complement is not None:
             (folder / CLASSIFIER).mkdir()
             self._complement.write(folder / CLASSIFIER)
+        pq.write_table(self._said, folder / SAID_FILE)
+        if self._arrivals is not None:
+            self._arrivals.write(folder)
 
     def _read(self, folder: Path) -> None:
         if self._classified is not None:
             self._complement = Complement.read(folder / CLASSIFIER, self._classified)
+        self._said = pq.read_table(folder / SAID_FILE)
+        if self._new:
+            self._arrivals = Arrivals.restored(self.config, self._reader, self._new, folder)
 
     def _restore(self, arrays: Mapping[str, NDArray[Any]], learned: Mapping[str, Any]) -> None:
         self._source, self._target, self._offset = arrays["source"], arrays["target"], arrays["offset"]
-        self._bought = arrays["bought"]
+        self._bought, self._answerable = arrays["bought"], arrays["answerable"]
+        self._new = under("new-", arrays)
         n = len(self._bought)
         parts = (arrays[f"partners-{part}"] for part in ("data", "indices", "indptr"))
         self._partners = csr_array(tuple(parts), shape=(n, n), copy=False)
         self._freshness = Freshness(**under("fresh-", arrays))
-        evidence = under("evidence-", arrays)
-        self._weigher = Weigher.restored(evidence) if evidence else None
+        evidence, linked = under("evidence-", arrays), under("links-", arrays)
+        damping = {"damping": self.config.damping, "floor": self.config.floor}
+        self._weigher = Weigher.restored(evidence, **damping) if evidence else None
+        if linked:
+            self._weigher = LinkWeigher.restored(linked)
+        if following := under("next-", arrays):
+            self._weigher = NextWeigher.restored(following)
+        self._chosen, self._figures = learned["score_by"]["chosen"], learned["score_by"]["figures"]
         self._reader = FeatureReader.restored(learned["features"], arrays)
         self._course, self._classified = learned["course"], learned["complement"]
+        self._gates, self._attention = learned["gates"], Attention.restored(under("heard-", arrays))
+        self._set_up()
+
+    # -- products that came after training -------------------------------------------------------------------------
+
+    def embed_new(
+        self, table: pa.Table, neighbours: csr_array | None = None, like: csr_array | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """What products ask with and answer with, (m, d) each, by rows of a catalogue; nothing else changes.
+
+        Zeros where nothing is known of one. With the links that a known product has in the graph, it is what training
+        made of that.
+
+        Args:
+            neighbours: (m, n_items) what each was bought with, weighed by how often; PinSage: important neighbours;
+            like: (m, n_items) what the catalogue says that it is like.
+
+        Raises:
+            InputError: for links that do not fit, or the typed encoder, which hears users and occasions, too.
+        """
+        self._trained()
+        if self._arrivals is None:
+            raise InputError(
+                f"{self.system}: encoder={self.config.encoder} embeds no product that came after training; train "
+                "with hops, sage, sage-pool, gat, gatv2 or pinsage"
+            )
+        shape = table.num_rows, len(self._bought)
+        features = self._reader.read(table, own_ids=False)
+        return self._arrivals.embed(features, checked(neighbours, *shape), checked(like, *shape))
+
+    def encode_items(self, table: pa.Table) -> NDArray[np.float32]:
+        """See `endcap.answers.EncodesItems`: (m, d + 1), of length 1, or 0 where nothing can be made of a product.
+
+        Its product with `queries` is the similarity of the cross-sell score: a new product is taken as a complement,
+        and as fresh. The last column, in which known ones have their offset, is 0.
+        """
+        found = np.zeros((table.num_rows, self._source.shape[1] + 1), np.float32)
+        if self._arrivals is not None and table.num_rows:
+            target = self.embed_new(table, like=self._like_new(table))[1]
+            length = np.linalg.norm(target, axis=1, keepdims=True)
+            found[:, :-1] = np.divide(target, length, out=np.zeros_like(target), where=length > 0)
+        return found
+
+    def queries(self, request: Request) -> NDArray[np.float32]:
+        """See `endcap.answers.EncodesItems`: `query`, so long that what it asks with has length 1."""
+        query = self.query(request)
+        return query / np.maximum(np.linalg.norm(query[:, :-1], axis=1, keepdims=True), 1e-12)
+
+    def _like_new(self, table: pa.Table) -> csr_array:
+        """(m, n_items) catalogue links of new products."""
+        assert self._arrivals is not None
+        if not self.config.likenesses:
+            return csr_array((table.num_rows, len(self._bought)), dtype=np.float32)
+        if self._likeness is None:
+            self._likeness = Likeness(self._said, self._bought)
+        return self._likeness.of_new(table, self.config.likenesses) * np.float32(self._arrivals.weight)
 
     # -- answers -----------------------------------------------------------------------------------------------------
 
     def spaces(self) -> dict[str, Space]:
-        known = np.flatnonzero(self._bought).astype(np.int32)
-        if len(known) == 0:
+        known = np.flatnonzero(self._answerable).astype(np.int32)
+        if not self._bought.any():
             return {}
         return {SPACE: Space(known, np.column_stack([self._target[known], self._offset[known]]))}
 
@@ -228,12 +405,20 @@ class CrossSell(Model):
             return np.empty((0, self._source.shape[1] + 1), np.float32)
         return np.append(self._source[asked].mean(0), np.float32(1))[None]
 
+    def _scorer_of(self, asked: Items, history: History | None = None) -> PairScorer:
+        """What was chosen, but for what nobody has bought, of which only the network knows anything."""
+        if not self._bought[asked].any():
+            return self._network
+        if isinstance(self._weigher, NextWeigher) and history is not None:
+            return Likely(self._weigher.knowing(history))
+        return self._scorer
+
     def _asked_of(self, request: Request) -> Items:
         """The known items that a request asks with: the one it names, its basket's last ones, or the last action's."""
         if request.item is not None:
             asked = np.array([request.item], np.int32)
         elif len(request.basket):
-            asked = request.basket[-BASKET:]
+            asked = request.basket[-BASKET if self._chosen != "next" else -WHOLE_BASKET :]
         else:
             asked = request.history.items[-1:]
         return np.unique(asked[(asked >= 0) & (asked < len(self._bought))])
@@ -244,27 +429,43 @@ class CrossSell(Model):
         The nearest items are taken, rivals left out, and the others put in the order of the cross-sell score; where too
         few are left, twice as many are looked at, once.
         """
-        query, asked = self.query(request), self._asked_of(request)
-        if len(query) == 0:
+        asked = self._asked_of(request)
+        if len(asked) == 0 or not self._bought.any():
             return NO_CANDIDATES
         looked_at = max(self.config.looked_at, 2 * request.k) + len(asked)
         for wanted in (looked_at, 2 * looked_at):
-            items = self._search(query, min(wanted, len(self._bought)), request.allowed)[0][0]
-            items = items[(items >= 0) & ~np.isin(items, asked) & ~np.isin(items, request.basket)]
-            parts = self.parts(asked, items)
+            scorer = self._scorer_of(asked, request.history)
+            items = scorer.nearest(asked, min(wanted, len(self._bought)), request.allowed)
+            items = items[~np.isin(items, request.basket)]
+            parts = self.parts(asked, items, request.history)
             kept = np.flatnonzero(~parts.rivals)
             if len(kept) >= request.k or wanted >= len(self._bought):
                 break
         kept = kept[np.argsort(-parts.final[kept], kind="stable")][: request.k]
-        items, scores = items[kept], parts.final[kept].astype(np.float32)
+        rivals = np.flatnonzero(parts.rivals)[: request.k]
+        left_out = LeftOut(items[rivals], parts.complement[rivals].astype(np.float32))
+        of_each = parts.named(kept)
+        items = items[kept]
         because, strength = self._strongest_link(asked, items)
         intent = self._trained().intent
         evidence = Evidence(
-            because, np.where(strength > 0, intent, -1).astype(np.int8), np.full(len(items), intent, np.int8)
+            because, np.where(strength > 0, intent, -1).astype(np.int8), np.full(len(items), intent, np.int8), strength
         )
-        return Candidates(items, scores, [self.system] * len(items), evidence)
+        return Candidates(items, of_each["final"], [self.system] * len(items), evidence, of_each, left_out)
 
-    def parts(self, asked: Items, items: Items) -> Parts:
+    def rivals(self, request: Request, items: Items) -> NDArray[np.bool_] | None:
+        """See `endcap.answers.TellsRivals`; without a classifier it cannot tell."""
+        asked = self._asked_of(request)
+        if self._complement is None or len(asked) == 0:
+            return None
+        return self._goes_with(asked, items) < RIVAL
+
+    @property
+    def classifier(self) -> Complement | None:
+        """What tells complements from substitutes, if there were examples of both to learn from."""
+        return self._complement
+
+    def parts(self, asked: Items, items: Items, history: History | None = None) -> Parts:
         """What the score of each item (n,) is made of, for somebody who has `asked` (m,); all known to the model.
 
         A basket's similarity is that of its mean, and P(complement) that of what the item goes with best; but what
@@ -272,35 +473,35 @@ class CrossSell(Model):
         """
         if len(items) == 0:
             return Parts(*(np.zeros(0, np.float32) for _ in range(3)))
-        query, target = self._source[asked].mean(0), self._target[items]
-        length = np.linalg.norm(query) * np.linalg.norm(target, axis=1)
-        similarity = target @ query / np.maximum(length, 1e-12)
-        probability = np.ones(len(items), np.float32)
-        if self._complement is not None:
-            each = self._complement.probability(np.repeat(asked, len(items)), np.tile(items, len(asked)))
-            each, leaf = each.reshape(len(asked), len(items)), self._freshness.leaf
-            beside = (leaf[asked][:, None] == leaf[items]) & (leaf[items] >= 0)
-            rival = np.where(beside, each, 1).min(0)
-            probability = np.where(rival < RIVAL, rival, each.max(0))
-        return Parts(similarity, probability, self._freshness.recency(asked, items))
+        similarity = self._scorer_of(asked, history).similarity(asked, items)
+        return Parts(similarity, self._goes_with(asked, items), self._freshness.recency(asked, items))
+
+    def _goes_with(self, asked: Items, items: Items) -> NDArray[np.float32]:
+        """(n,) P(complement) of each item; 1 where nothing tells."""
+        if self._complement is None or len(items) == 0:
+            return np.ones(len(items), np.float32)
+        each = self._complement.probability(np.repeat(asked, len(items)), np.tile(items, len(asked)))
+        each, leaf = each.reshape(len(asked), len(items)), self._freshness.leaf
+        beside = (leaf[asked][:, None] == leaf[items]) & (leaf[items] >= 0)
+        rival = np.where(beside, each, 1).min(0)
+        return np.where(rival < RIVAL, rival, each.max(0))
 
     def score(self, request: Request, items: Items) -> Scores:
-        """Scores of any items; those that were in no basket come last."""
-        query, asked = self.query(request), self._asked_of(request)
+        """Scores of any items; those that nothing is known of come last."""
+        asked = self._asked_of(request)
         scores = np.zeros(len(items), np.float32)
         known = (items >= 0) & (items < len(self._bought))
-        known[known] = self._bought[items[known]] > 0
-        if len(query) and known.any():
-            scores[known] = (
-                self._target[items[known]] @ query[0, :-1] + self._offset[items[known]]
-                if self._weigher is None
-                else self._weigher.score(asked, items[known], damping=self.config.damping, floor=self.config.floor)
-            )
+        known[known] = self._answerable[items[known]]
+        if len(asked) and known.any():
+            scores[known] = self._scorer_of(asked, request.history).score(asked, items[known])
             scores[~known] = scores[known].min() - 1
         return scores
 
     def explain(self, request: Request, item: int) -> list[Reason]:
-        """How often it was bought with what was asked with, then the parts of its score."""
+        """How often it was bought with what was asked with, the likeliest way of two links to it, how it was placed.
+
+        What its score is made of comes with `candidates`; for any pair see `parts`.
+        """
         asked = self._asked_of(request)
         if len(asked) == 0 or not 0 <= item < len(self._bought):
             return []
@@ -308,8 +509,32 @@ class CrossSell(Model):
         reasons = []
         if strength[0] > 0:
             reasons.append(Reason("relation", item=int(because[0]), value=float(strength[0]), note="bought together"))
-        parts = self.parts(asked, np.array([item], np.int32))
-        return [*reasons, *(Reason("part", note=name, value=float(v[0])) for name, v in parts._asdict().items())]
+        if self._attention is not None:
+            reasons += self._attention.reasons(item, asked)
+        path = path_of(self._partners, self._bought, asked, item)
+        if path is not None:
+            begin, between, chance = path
+            reasons.append(Reason("relation", items=(begin, between, item), value=chance, note="by way of"))
+        placed = strategy(int(self._bought[item]))
+        if placed != "standard":
+            reasons.append(Reason("strategy", value=float(self._bought[item]), note=placed))
+        return reasons
+
+    def gates(self) -> dict[str, dict[str, float]]:
+        """How much each relation of the typed graph counts, layer by layer: shares of 1; nothing for other encoders."""
+        return self._gates
+
+    def attention(self, item: int, k: int) -> tuple[Items, NDArray[np.float32], NDArray[np.float32]]:
+        """See `Attention.strongest`.
+
+        Raises:
+            InputError: for an encoder without attention, and for an item that the model does not know.
+        """
+        if self._attention is None:
+            raise InputError(f"cross-sell: {self.config.encoder} has no attention; train with encoder=gat or gatv2")
+        if not 0 <= item < len(self._bought):
+            raise InputError(f"cross-sell: no item {item}; the model knows {len(self._bought):,}")
+        return self._attention.strongest(item, k)
 
     def related_batch(
         self, items: Items, seen_as: int, want: int, k: int, allowed: NDArray[np.bool_] | None = None
@@ -318,6 +543,13 @@ class CrossSell(Model):
         found = np.full((len(items), k), -1, np.int32)
         scores = np.full((len(items), k), -np.inf, np.float32)
         known = np.flatnonzero((items >= 0) & (items < len(self._source)))
+        if self._scorer is not self._network:
+            for place in known if k > 0 and self._bought.any() else ():
+                asked = items[[place]].astype(np.int32)
+                scorer = self._scorer_of(asked)
+                near = scorer.nearest(asked, k, allowed)
+                found[place, : len(near)], scores[place, : len(near)] = near, scorer.score(asked, near)
+            return found, scores
         for begin in range(0, len(known) if k > 0 else 0, ASKED_TOGETHER):
             block = known[begin : begin + ASKED_TOGETHER]
             queries = np.column_stack([self._source[items[block]], np.ones(len(block), np.float32)])

@@ -1,9 +1,13 @@
 """Evidence that one product goes with others, read off the graph, and a small network that weighs it.
 
-Columns of a basket R and a candidate c, all of them sums along the graph of baskets, none of them learnt: where a walk
-from R is after one, two, three and four steps (item -> basket -> item), the same with popular items held down, shared
-baskets as count, cosine and Jaccard; how categories go together; how often c and R are bought. A network of two layers
-weighs them. It is inductive: a new product's columns need its baskets alone.
+Columns of asked products R and a candidate c, all of them sums along the graph of what is bought together, none of them
+learnt: where a walk from R is after one, two, three and four steps (item -> basket -> another item of it), the same
+with popular items held down, shared baskets as count, cosine and Jaccard; how categories go together; how often c and R
+are bought. A network of two layers weighs them. It is inductive: a new product's columns need its baskets alone.
+
+The steps between items are worked out once, to the `PARTNERS` of an item that share most baskets with it, and walks go
+on from their strongest places alone (see `endcap.kernels.evidence`). Lessons, validation and answers read the same
+columns by the same code. It takes 12 bytes a link, and 45 bytes an item for each thread that asks.
 
 Its lessons are baskets that are taken out of the graph before any column is worked out, and the loss is a softmax over
 drawn candidates, corrected for the draw, so that f is log P(c | R) but for a constant and popularity can be traded at
@@ -12,7 +16,7 @@ the end: score = f - damping * log max(n_c, floor). The floor lets one number se
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -20,132 +24,138 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array
 
-from endcap.graph import Baskets, co_purchase, weigh
+from endcap.answers import Items
+from endcap.graph import Baskets
+from endcap.kernels import copurchase
+from endcap.kernels.evidence import N_SUMS, WALK1, WALK2, Links, Walker
 from endcap.models.pair_head import Form, PairHead, learn
 
 COLUMNS = (
     "walk1", "walk2", "walk3", "walk4", "walk2 without hubs", "even walk1", "even walk2", "count", "cosine", "jaccard",
-    "overlap", "category, an item", "category, by popularity", "share in category", "items of the category",
+    "category, an item", "category, by popularity", "share in category", "items of the category",
     "baskets", "baskets of the asked", "asked",
 )  # fmt: skip
-LOGGED = 13  # the first so many columns are products along the graph, of which the logarithm is taken
-TOGETHER = 64  # baskets whose walks are dense at the same time
-PARTNERS = 200  # of an item, for Jaccard
-CSR = ("data", "indices", "indptr")
-DRAWN = 100  # candidates of a lesson of either kind, even and by popularity
+"""The first are the sums of `endcap.kernels.evidence`, in its order."""
+LOGGED = 12  # the first so many columns are products along the graph, of which the logarithm is taken
 FORMS: list[Form] = ["log" if place < LOGGED else "plain" for place in range(len(COLUMNS))]
+PARTNERS = 1000  # of an item
+FRONTIER, ONWARD = 500, 100  # places that a further hop starts from, and partners of each that it reads
+POOL = 500  # places that are weighed for a list
+SECOND = 0.3  # what a second step counts beside a first where nothing is learnt
+NOWHERE = np.float32(1e-9)  # the chance of what no walk reaches
+DRAWN = 100  # candidates of a lesson of either kind, even and by popularity
+CSR = ("data", "indices", "indptr")
 
 Floats = NDArray[np.float32]
+
+
+class Reached(NamedTuple):
+    """Where walks lead from what was asked with (m,): items (p,), and the sums (p, N_SUMS) at each."""
+
+    asked: Items
+    items: Items
+    sums: Floats
 
 
 class PairEvidence:
     """The graph of some baskets, ready to give columns."""
 
-    def __init__(self, contents: csr_array, jaccard: csr_array, category: NDArray[np.integer]) -> None:
+    def __init__(self, links: Links, category: NDArray[np.int64], beside: csr_array) -> None:
         """
         Args:
-            contents: (baskets, n_items) of ones; jaccard: (n_items, n_items).
+            category: (n_items,) from 0 on; beside: (categories, categories), the chance that another item of a basket
+                is of the column's category.
         """
-        self.contents, self.jaccard = contents, jaccard
-        self.n_of = np.bincount(contents.indices, minlength=contents.shape[1]).astype(np.float32)
-        size = np.maximum(np.diff(contents.indptr), 1).astype(np.float32)
-        self.by_others = (1 / np.maximum(size - 1, 1)).astype(np.float32)
-        self.by_size = (1 / size).astype(np.float32)
-        self.holders = contents.T.tocsr()
-        self._read_categories(category)
+        self.links, self.category, self.beside = links, category, beside
+        self.n_of, self.n_items = links.n_of, len(links.n_of)
+        self._walker = Walker(links, frontier=FRONTIER, onward=ONWARD)
+        self._last = Reached(np.full(1, -1, np.int32), np.empty(0, np.int32), np.empty((0, N_SUMS), np.float32))
+        n = beside.shape[0]
+        self._sold = np.maximum(np.bincount(category, self.n_of, n), 1).astype(np.float32)
+        self._items_of = np.bincount(category, self.n_of > 0, n).astype(np.float32)
+        # what no walk reaches differs by its category and its baskets alone
+        baskets = self.n_of.astype(np.int64)
+        _, self._example, self._kind = np.unique(
+            category * (baskets.max(initial=0) + 1) + baskets, return_index=True, return_inverse=True
+        )
+        bought = np.flatnonzero(self.n_of).astype(np.int32)
+        self._by_sales = bought[np.argsort(-self.n_of[bought], kind="stable")]
 
     @classmethod
     def of(cls, baskets: Baskets, category: NDArray[np.integer], threads: int = 1) -> Self:
-        """From baskets, and the category (n_items,) of each item, -1 unknown."""
-        counted = co_purchase(
-            baskets, len(category), half_life_days=np.inf, min_support=1, per_item=PARTNERS, threads=threads
-        )
-        return cls(baskets.matrix(len(category)), weigh(counted, "jaccard"), category)
+        """From baskets, and the category (n_items,) of each item, -1 unknown, which is one more category."""
+        category = np.where(category < 0, category.max(initial=-1) + 1, category).astype(np.int64)
+        return cls(_links(baskets, len(category), threads), category, _beside(baskets, category))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """To store, by name; `restored` reads them."""
-        parts = {"contents": self.contents, "jaccard": self.jaccard}
-        stored = {f"{name}-{part}": getattr(graph, part) for name, graph in parts.items() for part in CSR}
-        return {**stored, "category": self.category}
+        beside = {f"beside-{part}": getattr(self.beside, part) for part in CSR}
+        return {**self.links._asdict(), **beside, "category": self.category}
 
     @classmethod
     def restored(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """What `arrays` gave."""
-        n_items = len(arrays["category"])
+        n = len(arrays["beside-indptr"]) - 1
+        beside = csr_array(tuple(arrays[f"beside-{part}"] for part in CSR), shape=(n, n), copy=False)
+        return cls(Links(*(arrays[name] for name in Links._fields)), arrays["category"], beside)
 
-        def graph(name: str, rows: int) -> csr_array:
-            return csr_array(tuple(arrays[f"{name}-{part}"] for part in CSR), shape=(rows, n_items), copy=False)
+    def reach(self, asked: Items) -> Reached:
+        """Where walks lead from distinct items (m,), one or more; asked again at once it is not walked again."""
+        last = self._last
+        if not np.array_equal(last.asked, asked):
+            self._last = last = Reached(asked, *self._walker.reach(asked))
+        return last
 
-        contents = graph("contents", len(arrays["contents-indptr"]) - 1)
-        return cls(contents, graph("jaccard", n_items), arrays["category"])
+    def columns(self, reached: Reached, wanted: NDArray[np.integer]) -> Floats:
+        """(n, columns) of wanted items (n,)."""
+        columns = self._unreached(reached.asked, wanted)
+        at = self._places(reached)[wanted]
+        columns[at >= 0, :N_SUMS] = reached.sums[at[at >= 0]]
+        return columns
 
-    def _read_categories(self, category: NDArray[np.integer]) -> None:
-        """How categories go together in baskets; unknown is one more category."""
-        self.category = np.where(category < 0, category.max(initial=-1) + 1, category).astype(np.int64)
-        n = int(self.category.max(initial=0)) + 1
-        of_item = csr_array(
-            (np.ones(len(category), np.float32), (np.arange(len(category)), self.category)), shape=(len(category), n)
-        )
-        inside = (self.contents @ of_item).tocsr()
-        beside = (inside.T @ diags_array(self.by_others) @ inside).toarray()
-        beside -= np.diag(np.asarray((diags_array(self.by_others) @ inside).sum(axis=0)).ravel())
-        self.beside = (beside / np.maximum(beside.sum(axis=1, keepdims=True), 1e-9)).astype(np.float32)
-        self.sold = np.maximum(np.bincount(self.category, self.n_of, n), 1).astype(np.float32)
-        self.items_of = np.bincount(self.category, self.n_of > 0, n).astype(np.float32)
+    def _unreached(self, asked: Items, wanted: NDArray[np.integer]) -> Floats:
+        """The columns of items that no walk reaches."""
+        columns = np.zeros((len(wanted), len(COLUMNS)), np.float32)
+        leaf, n_of = self.category[wanted], self.n_of[wanted]
+        share = np.bincount(self.category[asked], minlength=len(self._sold)) / len(asked)
+        goes = np.zeros(len(self._sold), np.float32)
+        for category in self.category[asked].tolist():
+            row = slice(self.beside.indptr[category], self.beside.indptr[category + 1])
+            goes[self.beside.indices[row]] += self.beside.data[row] / len(asked)
+        per_item, per_sale = goes / np.maximum(self._items_of, 1), goes / self._sold
+        of_the_category = np.stack([per_item, per_sale, share, np.log1p(self._items_of)], axis=1)
+        columns[:, N_SUMS : N_SUMS + 4] = of_the_category[leaf]
+        columns[:, N_SUMS + 1] *= n_of
+        columns[:, N_SUMS + 4] = np.log1p(n_of)
+        columns[:, N_SUMS + 5] = np.log1p(self.n_of[asked]).mean()
+        columns[:, N_SUMS + 6] = np.log(len(asked))
+        return columns
 
-    def columns(self, asked: csr_array, candidates: NDArray[np.integer]) -> Iterator[Floats]:
-        """(t, c, columns) of some rows of `asked` (q, n_items), ones where an item is asked with, and their candidates
-        (q, c), a stretch of rows at a time.
-        """
-        for begin in range(0, asked.shape[0], TOGETHER):
-            rows = slice(begin, begin + TOGETHER)
-            yield self._columns(asked[rows].tocsr(), candidates[rows])
+    def of_all(self, weigh: Callable[[Floats], Floats], asked: Items, wanted: NDArray[np.integer]) -> Floats:
+        """(n,) what `weigh` makes of the columns of wanted items; what no walk reaches is weighed once a kind."""
+        reached = self.reach(asked)
+        near = self._places(reached)[wanted] >= 0
+        found = np.empty(len(wanted), np.float32)
+        found[near] = weigh(self.columns(reached, wanted[near]))
+        kind = self._kind[wanted[~near]]
+        there = np.zeros(len(self._example), bool)
+        there[kind] = True
+        by_kind = np.empty(len(self._example), np.float32)
+        by_kind[there] = weigh(self._unreached(asked, self._example[there]))
+        found[~near] = by_kind[kind]
+        return found
 
-    def _columns(self, asked: csr_array, wanted: NDArray[np.integer]) -> Floats:
-        place = np.arange(asked.shape[0])[:, None]
-        many = np.maximum(np.diff(asked.indptr), 1).astype(np.float32)[:, None]
-        even = (1 / np.sqrt(np.maximum(self.n_of, 1)))[:, None]
-        start = asked.T.toarray().astype(np.float32)
+    def best_sellers(self, k: int, but: Items, allowed: NDArray[np.bool_] | None) -> Items:
+        """(at most k,) items of the most baskets, but some."""
+        items = self._by_sales if allowed is None else self._by_sales[allowed[self._by_sales]]
+        items = items[: k + len(but)]
+        return items[~np.isin(items, but)][:k]
 
-        def at(found: NDArray) -> NDArray:
-            return found[wanted, place]
-
-        def step(vectors: NDArray, basket: Floats, power: float) -> NDArray:
-            shared = self.contents @ (vectors / np.maximum(self.n_of, 1)[:, None] ** power)
-            return self.holders @ (shared * basket[:, None])
-
-        def away(found: NDArray) -> NDArray:
-            """Nothing for what was asked with, which a walk of one step comes back to."""
-            return np.where(start > 0, 0, found)
-
-        one = away(step(start, self.by_others, 1))
-        two = away(step(one, self.by_size, 1))
-        three = step(two, self.by_size, 1)
-        four = step(three, self.by_size, 1)
-        quiet = step(one, self.by_size, 1.5)
-        even_one = away(step(start, self.by_others, 0.5)) * even
-        even_two = step(even_one, np.sqrt(self.by_size), 0.5) * even
-        shared = self.contents @ start
-        count = away(self.holders @ shared)
-        cosine = away(self.holders @ (self.contents @ (start * even))) * even
-        overlap = away(self.holders @ (shared * shared * self.by_others[:, None]))
-        jaccard = (asked @ self.jaccard).toarray()
-        leaf = self.category[wanted]
-        asked_leaf = [self.category[row] for row in np.split(asked.indices, asked.indptr[1:-1])]
-        in_leaf = np.stack([np.bincount(row, minlength=len(self.sold)) for row in asked_leaf]) / many
-        goes = np.take_along_axis(in_leaf @ self.beside, leaf, 1)
-        n_of = self.n_of[wanted]
-        known = (asked @ np.log1p(self.n_of))[:, None] / many
-        return np.stack(
-            [
-                at(one) / many, at(two) / many, at(three) / many, at(four) / many, at(quiet) / many,
-                at(even_one), at(even_two) / many, at(count), at(cosine), jaccard[place, wanted], at(overlap),
-                goes / np.maximum(self.items_of[leaf], 1), goes * n_of / self.sold[leaf],
-                np.take_along_axis(in_leaf, leaf, 1), np.log1p(self.items_of[leaf]), np.log1p(n_of),
-                np.broadcast_to(known, wanted.shape), np.broadcast_to(np.log(many), wanted.shape),
-            ],
-            axis=-1,
-        ).astype(np.float32)  # fmt: skip
+    def _places(self, reached: Reached) -> NDArray[np.int32]:
+        """(n_items,) where each item stands among those reached, -1 nowhere."""
+        place = np.full(self.n_items, -1, np.int32)
+        place[reached.items] = np.arange(len(reached.items), dtype=np.int32)
+        return place
 
 
 class Lists(NamedTuple):
@@ -191,11 +201,16 @@ def lists_of(
     return Lists(asked, wanted, log_q)
 
 
-class Weigher(NamedTuple):
-    """The evidence of a shop and the head that weighs it."""
+class Weigher:
+    """The evidence of a shop and the head that weighs it; without a head, a walk of two steps."""
 
-    evidence: PairEvidence
-    head: PairHead
+    def __init__(self, evidence: PairEvidence, head: PairHead | None, *, damping: float, floor: float) -> None:
+        """
+        Args:
+            damping, floor: see the module's docstring.
+        """
+        self.evidence, self.head = evidence, head
+        self._damped = np.float32(damping) * np.log(np.maximum(evidence.n_of, np.float32(floor)))
 
     @classmethod
     def fitted(
@@ -206,6 +221,8 @@ class Weigher(NamedTuple):
         at_most: int,
         per_basket: int,
         never: csr_array | None,
+        damping: float,
+        floor: float,
         seed: int,
         threads: int,
     ) -> Self:
@@ -220,29 +237,88 @@ class Weigher(NamedTuple):
         taken[np.random.default_rng([seed, 6]).choice(len(baskets), wanted, replace=False)] = True
         known = PairEvidence.of(baskets.where(~taken), category, threads)
         lists = lists_of(baskets.where(taken), known.n_of, seed, per_basket=per_basket, never=never)
-        columns = np.concatenate(list(known.columns(lists.asked, lists.wanted)))
-        return cls(PairEvidence.of(baskets, category, threads), learn(columns, lists.log_q, FORMS, seed, threads))
+        asked = np.split(lists.asked.indices, lists.asked.indptr[1:-1])
+        columns = [known.columns(known.reach(row), wanted) for row, wanted in zip(asked, lists.wanted, strict=True)]
+        head = learn(np.stack(columns), lists.log_q, FORMS, seed, threads)
+        return cls(PairEvidence.of(baskets, category, threads), head, damping=damping, floor=floor)
 
-    def score(self, asked: NDArray[np.int32], items: NDArray[np.int32], *, damping: float, floor: float) -> Floats:
+    def score(self, asked: Items, items: Items) -> Floats:
         """(n,) f of items for somebody who has `asked` (m,) distinct ones, popularity damped."""
-        row = np.ones(len(asked), np.float32), np.sort(asked), [0, len(asked)]
-        (columns,) = self.evidence.columns(csr_array(row, (1, len(self.evidence.n_of))), items[None])
+        return self.evidence.of_all(self._weigh, asked, items) - self._damped[items]
+
+    def nearest(self, asked: Items, k: int, allowed: NDArray[np.bool_] | None = None) -> Items:
+        """(at most k,) items in the order of their score, out of the `POOL` that two steps lead to most often.
+
+        Where walks reach fewer than k, what is bought most often follows.
+        """
+        reached = self.evidence.reach(asked)
+        items = reached.items
+        strength = np.log(_two_steps(reached.sums)) - self._damped[items]
+        if allowed is not None:
+            items, strength = items[allowed[items]], strength[allowed[items]]
+        pool = max(POOL, k)
+        if len(items) > pool:
+            items = items[np.argpartition(-strength, pool - 1)[:pool]]
+        elif len(items) < k:
+            items = np.append(items, self.evidence.best_sellers(k, np.append(items, asked), allowed))
+        score = self.score(asked, items)
+        return items[np.lexsort((items, -score))[:k]]
+
+    def _weigh(self, columns: Floats) -> Floats:
+        if self.head is None:
+            return np.log(_two_steps(columns))
         with torch.inference_mode():
-            found = self.head(torch.from_numpy(columns))[0].numpy()
-        return found - np.float32(damping) * np.log(np.maximum(self.evidence.n_of[items], np.float32(floor)))
+            return self.head(torch.from_numpy(columns)).numpy()
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """To store, by name; `restored` reads them."""
-        learnt = {f"head-{name}": value.numpy() for name, value in self.head.state_dict().items()}
-        return {**self.evidence.arrays(), **learnt}
+        learnt = {} if self.head is None else self.head.state_dict()
+        return {**self.evidence.arrays(), **{f"head-{name}": value.numpy() for name, value in learnt.items()}}
 
     @classmethod
-    def restored(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+    def restored(cls, arrays: Mapping[str, NDArray[Any]], *, damping: float, floor: float) -> Self:
         """What `arrays` gave."""
         state = {name: torch.tensor(value) for name, value in under("head-", arrays).items()}
-        head = PairHead(FORMS)
-        head.load_state_dict(state)
-        return cls(PairEvidence.restored(arrays), head.eval())
+        head = None
+        if state:
+            head = PairHead(FORMS)
+            head.load_state_dict(state)
+            head.eval()
+        return cls(PairEvidence.restored(arrays), head, damping=damping, floor=floor)
+
+
+def _two_steps(sums: Floats) -> Floats:
+    """Where two steps lead, the second counting less; next to nothing where none does."""
+    return sums[:, WALK1] + np.float32(SECOND) * sums[:, WALK2] + NOWHERE
+
+
+def _links(baskets: Baskets, n_items: int, threads: int) -> Links:
+    """The steps between items, the strongest of each first."""
+    size = baskets.sizes
+    others = size / np.maximum(size - 1, 1)  # a step goes to another item of the basket: 1 / size times this
+    pairs = copurchase.count_pairs(
+        baskets.items, baskets.offsets, baskets.user, baskets.time, others, n_items,
+        copurchase.Rules(window=0, most=0, min_support=1, min_together=1, per_item=PARTNERS), threads,
+    )  # fmt: skip
+    n_of = np.bincount(baskets.items, minlength=n_items).astype(np.float32)
+    step = (pairs.sums[:, copurchase.SHARED_FADED] / n_of[pairs.item]).astype(np.float32)
+    order = np.lexsort((pairs.partner, -step, pairs.item))
+    return Links(
+        np.searchsorted(pairs.item, np.arange(n_items + 1)).astype(np.int64), pairs.partner[order],
+        pairs.sums[order, copurchase.TOGETHER], step[order], n_of,
+    )  # fmt: skip
+
+
+def _beside(baskets: Baskets, category: NDArray[np.int64]) -> csr_array:
+    """(categories, categories): of another item of a basket, the chance that it is of the column's category."""
+    n_items, n = len(category), int(category.max(initial=0)) + 1
+    of_item = csr_array((np.ones(n_items, np.float32), (np.arange(n_items), category)), shape=(n_items, n))
+    inside = (baskets.matrix(n_items) @ of_item).tocsr()
+    weighed = diags_array((1 / np.maximum(baskets.sizes - 1, 1)).astype(np.float32)) @ inside
+    together = inside.T @ weighed - diags_array(np.asarray(weighed.sum(axis=0)).ravel())
+    total = np.maximum(np.asarray(together.sum(axis=1)).ravel(), 1e-9)
+    found = csr_array(diags_array(1 / total) @ together)
+    return csr_array((found.data.astype(np.float32), found.indices, found.indptr), shape=(n, n))
 
 
 def under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

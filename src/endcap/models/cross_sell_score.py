@@ -1,6 +1,7 @@
 """The cross-sell score: similarity x P(complement) x recency, each part for people to read (B4 of the notes).
 
-The source multiplies and hides what is more likely a rival. Chosen here: similarity is a cosine, never below 0;
+The source multiplies and hides what is more likely a rival. Chosen here: similarity is a cosine, never below 0, where
+the graph network scores pairs, and elsewhere how likely the item is beside the likeliest of all that could be answered;
 P(complement) is calibrated; recency is a floor plus the rest times how fresh the purchases behind a pair are, so that a
 pair bought in the last weeks has 1 and one bought long ago the floor. A pair never bought together takes the recency of
 its two categories, and 1 where these were not bought together either.
@@ -42,6 +43,11 @@ class Parts(NamedTuple):
     def rivals(self) -> NDArray[np.bool_]:
         """(n,) what is more likely a substitute."""
         return self.complement < RIVAL
+
+    def named(self, rows: NDArray[np.integer]) -> dict[str, NDArray[np.float32]]:
+        """Some rows of each part and of their product, by name."""
+        parts = {**self._asdict(), "final": self.final}
+        return {name: np.asarray(part[rows], np.float32) for name, part in parts.items()}
 
 
 class Freshness(NamedTuple):
@@ -112,6 +118,22 @@ def links_of(graph: csr_array, asked: Items, items: Items) -> NDArray[np.float32
         where = places(graph.indices[row], items)
         weights[place, where >= 0] = graph.data[row][where[where >= 0]]
     return weights
+
+
+def path_of(graph: csr_array, bought: NDArray[np.integer], asked: Items, item: int) -> tuple[int, int, float] | None:
+    """Of the walks of two links from what was asked with to an item, the likeliest: where from, by way of, its chance.
+
+    Args:
+        graph: shared baskets, symmetric; bought: (n_items,) baskets of each.
+    """
+    row = slice(graph.indptr[item], graph.indptr[item + 1])
+    between = graph.indices[row]
+    onward = np.where(np.isin(between, asked), 0, graph.data[row] / np.maximum(bought[between], 1))
+    chance = links_of(graph, asked, between) / np.maximum(bought[asked], 1)[:, None] * onward
+    if not chance.any():
+        return None
+    begin, middle = np.unravel_index(chance.argmax(), chance.shape)
+    return int(asked[begin]), int(between[middle]), float(chance[begin, middle])
 
 
 def _leaves(catalogue: pa.Table, n_items: int) -> NDArray[np.int64]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,78 +11,122 @@ from torch.nn import functional
 
 from endcap.graph.walks import important_neighbours
 from endcap.models.cross_sell_settings import CrossSellConfig
+from endcap.models.cross_sell_typed import TypedEncoder, TypedHiding
 from endcap.models.hiding import HidingGraph
 from endcap.nn.graph_layers import AttentionLayer, ImportanceLayer, SageLayer
-from endcap.nn.items import ItemEmbedding
+from endcap.nn.items import ItemEmbedding, ItemFeatures, ItemSizes
 from endcap.nn.propagate import Adjacency, spread
-
-if TYPE_CHECKING:
-    from endcap.models.cross_sell import CrossSell
 
 
 class Towers(nn.Module):
     """From what is known of items, and the graph, to what they ask and answer with."""
 
-    def __init__(self, model: CrossSell, graph: HidingGraph) -> None:
+    def __init__(self, config: CrossSellConfig, features: ItemFeatures, sizes: ItemSizes, graph: HidingGraph) -> None:
+        """
+        Args:
+            features: of the items of the graph; sizes: of the tables that they are rows of.
+        """
         super().__init__()
-        self.config = config = model.config
-        self.graph, self.features = graph, model._features
-        self.embedding = ItemEmbedding(config.dim, model._reader.sizes, config.id_dropout)
+        self.config, self.graph, self.features = config, graph, features
+        self.embedding = ItemEmbedding(config.dim, sizes, config.id_dropout)
         self.dropout = nn.Dropout(config.dropout)
         self.convolutions = nn.ModuleList(_layers(config))
-        wide = config.dim * (1 + config.layers) if config.encoder == "hops" else config.dim
+        self.typed = None
+        if isinstance(graph, TypedHiding):
+            self.typed = TypedEncoder(graph, config.dim, config.layers, config.dropout)
+        for part in (*self.convolutions, *(self.typed.layers if self.typed is not None else ())):
+            _begin_alike(part, config.dim)
+        wide = config.dim * (1 + config.layers) if config.readout == "all" else config.dim
         self.source = nn.Linear(wide, config.dim, bias=False)
         self.target = self.source if config.tied else nn.Linear(wide, config.dim, bias=False)
         for head in dict.fromkeys([self.source, self.target]):  # at first both are the mean of the hops, a little apart
             start = torch.eye(config.dim).repeat(1, wide // config.dim) * (config.dim / wide)
             head.weight.data = start + 0.01 * torch.randn_like(start)
-        self.offset = nn.Parameter(torch.zeros(len(model._bought)))
+        self.offset = nn.Parameter(torch.zeros(graph.n_items))
         self.log_scale = nn.Parameter(torch.tensor(-np.log(config.temperature or 1.0), dtype=torch.float32))
 
     def tables(self, mass: NDArray[np.float32]) -> tuple[Tensor, Tensor, Tensor]:
         """What all items ask with (n, d), answer with (n, d), and their offsets (n,)."""
-        nodes = self.dropout(self.nodes(mass))
+        return (*self.heads(self.nodes(mass)), self.offset)
+
+    def heads(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
+        """What nodes (m, wide) ask with (m, d), and answer with (m, d)."""
+        nodes = self.dropout(nodes)
         source, target = self.source(nodes), self.target(nodes)
         if not self.config.temperature:
-            return source, target, self.offset
-        return (
-            functional.normalize(source, dim=1) * self.log_scale.exp(),
-            functional.normalize(target, dim=1),
-            self.offset,
-        )
+            return source, target
+        return functional.normalize(source, dim=1) * self.log_scale.exp(), functional.normalize(target, dim=1)
 
     def nodes(self, mass: NDArray[np.float32]) -> Tensor:
         """h (n, wide)."""
-        config, graph = self.config, self.graph
-        vectors = self.embedding(self.features, np.arange(len(self.features)))
-        weights = graph.shares(mass, config.power).to(vectors.device)
-        if config.encoder == "hops":
-            hops = [vectors]
-            for _ in range(config.layers):
-                hops.append(spread(graph.adjacency, weights, hops[-1]))
-            return torch.cat(hops, dim=1)
-        heard, shares = self._heard(mass)
-        shares = shares.to(vectors.device)
-        for layer in self.convolutions:
-            vectors = self.dropout(vectors)
-            vectors = functional.normalize(functional.relu(layer(vectors, vectors, heard, shares)), dim=1)
-        return vectors
+        return self.joined(self.steps(mass))
+
+    def steps(self, mass: NDArray[np.float32]) -> list[Tensor]:
+        """Vectors (n, d) of all items before the first layer and after each."""
+        found = [self.embedding(self.features, np.arange(len(self.features)))]
+        if self.typed is not None and isinstance(self.graph, TypedHiding):
+            return self.typed(found[0], self.graph, mass)
+        graph, shares = self._heard(mass)
+        shares = shares.to(found[0].device)
+        for place in range(self.config.layers):
+            vectors = self.dropped(found[-1])
+            found.append(self.convolved(place, vectors, vectors, graph, shares))
+        return found
+
+    def joined(self, steps: list[Tensor]) -> Tensor:
+        """(m, wide) of vectors (m, d) after each step: all side by side (Xu et al., ICML '18), or the last."""
+        return torch.cat(steps, dim=1) if self.config.readout == "all" else steps[-1]
+
+    def dropped(self, vectors: Tensor) -> Tensor:
+        """What a layer is given in training; propagation alone is given everything."""
+        return vectors if self.config.encoder == "hops" else self.dropout(vectors)
+
+    def convolved(self, place: int, own: Tensor, heard: Tensor, graph: Adjacency, shares: Tensor) -> Tensor:
+        """(rows, d) what layer `place` makes of vectors (rows, d) and those (columns, d) that they hear."""
+        if self.config.encoder == "hops":
+            return spread(graph, shares, heard)
+        return functional.normalize(functional.relu(self.convolutions[place](own, heard, graph, shares)), dim=1)
 
     def _heard(self, mass: NDArray[np.float32]) -> tuple[Adjacency, Tensor]:
         """Whom each item hears and how much each counts: partners, or PinSage's important neighbours."""
-        if self.config.encoder != "pinsage":
-            return self.graph.adjacency, self.graph.shares(mass, 0.0)
+        if self.config.encoder not in ("pinsage", "sage-pool"):
+            power = self.config.power if self.config.encoder == "hops" else 0.0
+            return self.graph.adjacency, self.graph.shares(mass, power)
         adjacency = self.graph.adjacency
-        left = csr_array((mass, adjacency.columns, adjacency.offsets), shape=adjacency.shape, copy=True)
+        heard = mass * self.graph.quiet[adjacency.columns]
+        left = csr_array((heard, adjacency.columns, adjacency.offsets), shape=adjacency.shape)
         left.eliminate_zeros()
+        if self.config.encoder == "sage-pool":  # the largest would hear a link however thin it is
+            return (near := Adjacency(left)), near.weights
         near = Adjacency(important_neighbours(left, k=min(50, self.config.links)))
         return near, near.weights
+
+    def attention(self) -> tuple[Adjacency, Tensor] | None:
+        """Whom each item hears in the last layer, and how much (edges, heads); None for layers without attention."""
+        last = self.convolutions[-1] if len(self.convolutions) else None
+        if not isinstance(last, AttentionLayer):
+            return None
+        graph, shares = self._heard(self.graph.mass)
+        vectors = self.steps(self.graph.mass)[-2]
+        return graph, last.attention(vectors, vectors, graph, shares.to(vectors.device))
+
+    def gates(self) -> dict[str, dict[str, float]]:
+        """See `TypedEncoder.gates`; nothing for the other encoders."""
+        return {} if self.typed is None else self.typed.gates()
 
     def watch(self) -> dict[str, float]:
         """The mean cosine of what items answer with: 1 would be over-smoothed."""
         vectors = functional.normalize(self.tables(self.graph.mass)[1], dim=1)
         n = max(2, len(vectors))
         return {"mean_cosine": float((vectors.sum(0) ** 2).sum() - n) / (n * (n - 1))}
+
+
+def _begin_alike(layer: nn.Module, dim: int) -> None:
+    """Maps between layers begin near the identity, as propagation: what is alike by its text is so from the start."""
+    for part in layer.modules():
+        if isinstance(part, nn.Linear) and part.in_features == dim and part.out_features % dim == 0:
+            start = torch.eye(dim).repeat(part.out_features // dim, 1)
+            part.weight.data = start + 0.01 * torch.randn_like(start)
 
 
 def _layers(config: CrossSellConfig) -> list[nn.Module]:

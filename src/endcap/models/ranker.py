@@ -28,8 +28,8 @@ from endcap.index import mapped
 from endcap.models.base import Origin
 from endcap.models.ranker_features import Facts, Floats, feature_names, features, pack, reasons_of, sources_of
 from endcap.models.ranker_lesson import Groups, Pools, Queries, check_groups, padded, some_of
-from endcap.models.ranker_trees import MODEL_FILE, sound_trees
 from endcap.models.search_space import SearchSpace
+from endcap.models.trees import MODEL_FILE, sound_trees
 from endcap.progress import progress
 from endcap.release.contents import Histories
 from endcap.settings import make_settings

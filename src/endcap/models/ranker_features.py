@@ -20,10 +20,10 @@ from endcap.answers import History, Items, Reason, Scores
 from endcap.errors import InputError
 from endcap.release.contents import Histories
 from endcap.shop import Shop, Vocabulary
+from endcap.shop.relations import RELATION_COLUMNS, Relations
 
 DAY_US = 86_400_000_000
 COLUMNS = ("category", "brand", "seller")
-RELATION_COLUMNS = ("item", "other", "relation")
 MOST_RELATIONS = 32
 BACK = " (back)"  # ends the name of a relation read from the other item to the item
 SPANS = (1, 5, 10)  # so many last actions, and all, are looked back at
@@ -152,20 +152,13 @@ def _links(
     n_items = shop.n_items
     if table is None:
         return (), np.zeros((0, n_items + 1), np.int64), np.empty(0, np.int32)
-    missing = [name for name in RELATION_COLUMNS if name not in table.column_names]
-    if missing:
-        raise InputError(f"relations: no column {missing[0]!r}; the table needs {', '.join(RELATION_COLUMNS)}")
-    try:
-        item, other, relation = (table[name].cast(pa.string()) for name in RELATION_COLUMNS)
-    except pa.ArrowException as error:
-        raise InputError(f"relations: ids and names must be text or whole numbers ({error})") from None
-    names = sorted(pc.unique(pc.drop_null(relation)).to_pylist())
+    links = Relations.read(table, shop.items)
+    names = sorted(pc.unique(pc.drop_null(links.name)).to_pylist())
     if not 0 < len(names) <= MOST_RELATIONS:
         raise InputError(f"relations: {len(names)} different names; 1 to {MOST_RELATIONS} relations can be used")
-    numbers = [pc.fill_null(pc.index_in(ids, value_set=shop.items.ids), -1).to_numpy() for ids in (item, other)]
-    kind = pc.fill_null(pc.index_in(relation, value_set=pa.array(names)), -1).to_numpy()
-    known = (numbers[0] >= 0) & (numbers[1] >= 0) & (kind >= 0)
-    kind, begin, end = (column[known].astype(np.int64) for column in (kind, *numbers))
+    kind = pc.fill_null(pc.index_in(links.name, value_set=pa.array(names)), -1).to_numpy()
+    known = links.known & (kind >= 0)
+    kind, begin, end = (column[known].astype(np.int64) for column in (kind, links.item, links.other))
     if both_ways:
         kind = np.append(kind, kind + len(names))
         begin, end = np.append(begin, end), np.append(end, begin)

@@ -72,7 +72,7 @@ class AttentionLayer(nn.Module):
         return self.own(own) + out
 
     def attention(self, own: Tensor, heard: Tensor, graph: Adjacency, weights: Tensor) -> Tensor:
-        """(edges, heads); those of a row sum to 1."""
+        """(edges, heads); those of a row sum to 1, or are all 0 where all of its edges are shut out."""
         receiver = self.map(own).unflatten(1, (self.heads, self.width))
         giver = self.map(heard).unflatten(1, (self.heads, self.width))
         rows, columns = graph.ends(own.device)
@@ -83,7 +83,8 @@ class AttentionLayer(nn.Module):
             logits = (receiver * self.towards).sum(-1)[rows] + (giver * self.source).sum(-1)[columns]
             logits = functional.leaky_relu(logits, LEAK)
         logits = logits + self.strength * weights.clamp_min(1e-12).log()[:, None]
-        return softmax_of_rows(graph, logits.masked_fill((weights <= 0)[:, None], -1e9))
+        shut = (weights <= 0)[:, None]
+        return softmax_of_rows(graph, logits.masked_fill(shut, -1e9)).masked_fill(shut, 0)
 
 
 class RelationsLayer(nn.Module):
@@ -113,7 +114,7 @@ class RelationsLayer(nn.Module):
     ) -> Tensor:
         """heard: relation -> (n_columns, d) vectors of its source type; weights: relation -> (edges,) shares."""
         out = self.own(own)
-        gates = torch.softmax(self.logits, 0) * len(self.relations)  # begin at 1 each, as an ungated sum
+        gates = torch.softmax(self.logits, 0)
         for place, name in enumerate(self.relations):
             out = out + gates[place] * spread(graphs[name], weights[name], self.heard[place](heard[name]))
         return out

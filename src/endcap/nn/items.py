@@ -19,7 +19,7 @@ class ItemFeatures:
         text_offsets (n + 1,), text: rows of the text table of item i are text[text_offsets[i]:text_offsets[i + 1]];
         text_weight: float32, how much each of these rows counts;
         category (n, levels), brand (n,), price (n,): rows of their tables, 0 where unknown;
-        vectors (n, m) float32: given from outside, NaN rows where unknown; id (n,): rows of the id table.
+        vectors (n, m) float32: given from outside, NaN rows where unknown; id (n,): rows of the id table, -1 for none.
     """
 
     n: int
@@ -123,7 +123,8 @@ class ItemEmbedding(nn.Module):
         if self.id is None or features.id is None:
             assert mixed is not None
             return mixed
-        own = self.id(torch.from_numpy(features.id[items]).to(device))
+        rows = torch.from_numpy(features.id[items]).to(device)
+        own = self.id(rows.clamp_min(0)) * (rows >= 0)[:, None]
         if mixed is None:
             return own
         if self.training and self.id_dropout:

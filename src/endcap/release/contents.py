@@ -1,4 +1,4 @@
-"""What a release keeps of the shop's events: histories, what was bought, and what is popular where."""
+"""What a release keeps of the shop's events: histories, what was bought, what is popular, and what goes together."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
 
 from endcap.answers import Items
 from endcap.shop import Shop
 from endcap.shop.interactions import RETURN
+from endcap.shop.purchases import purchases_of
 
 FORMAT = 1  # of a release folder; another one is refused, not guessed at
 NEW_VECTORS = "new_vectors.parquet"
 HISTORY_LENGTH = 200
 POPULAR_WINDOW = 28 * 86_400_000_000  # microseconds
 NOWHERE = ""  # the group of items without a category or seller
+CATEGORY_PAIRS = "category_pairs.json"
+PAIRED, PAIR_SUPPORT = 10, 2  # categories that are kept of each, and baskets that hold both, at least
+LARGEST_BASKET = 50  # categories of one; what resellers order together does not go together
 
 
 class Histories(NamedTuple):
@@ -102,6 +107,36 @@ def group_items(catalogue: pa.Table, column: str) -> Groups:
     group = place[encoded.indices.to_numpy(zero_copy_only=False)] if n_items else np.empty(0, np.int64)
     items = np.argsort(group, kind="stable").astype(np.int32)
     return Groups([found[code] for code in by_path], _offsets(group[items], len(found)), items)
+
+
+def category_pairs(shop: Shop) -> dict[str, list[str]]:
+    """By category: the others that are bought with it, those first that it draws most, and of those that all buy least.
+
+    By baskets that hold both / sqrt(baskets that hold the other): between a plain share, which the largest category
+    wins everywhere, and lift, which the smallest wins. Its own category is none of them.
+    """
+    if "category" not in shop.catalogue.column_names:
+        return {}
+    encoded = shop.catalogue["category"].cast(pa.string()).combine_chunks().dictionary_encode()
+    names, of_item = encoded.dictionary.to_pylist(), np.array(pc.fill_null(encoded.indices, -1), np.int64)
+    bought = purchases_of(shop)
+    code = of_item[bought.item]
+    basket, code = np.unique(np.stack([bought.basket, code])[:, code >= 0], axis=1)
+    small = np.bincount(basket)[basket] <= LARGEST_BASKET if len(basket) else np.empty(0, bool)
+    basket, code = basket[small], code[small]
+    shape = int(basket.max(initial=-1)) + 1, len(names)
+    lies_in = coo_array((np.ones(len(code), np.float32), (basket, code)), shape=shape).tocsr()
+    both, held = (lies_in.T @ lies_in).tocsr(), np.bincount(code, minlength=len(names))
+    pairs: dict[str, list[str]] = {}
+    for one, name in enumerate(names):
+        row = slice(both.indptr[one], both.indptr[one + 1])
+        other, times = both.indices[row], both.data[row]
+        enough = (times >= PAIR_SUPPORT) & (other != one)
+        other, times = other[enough], times[enough]
+        best = np.lexsort((other, -times / np.sqrt(held[other])))[:PAIRED]
+        if len(best):
+            pairs[name] = [names[number] for number in other[best].tolist()]
+    return pairs
 
 
 def _offsets(sorted_groups: NDArray[np.integer], n: int) -> NDArray[np.int64]:

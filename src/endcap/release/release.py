@@ -17,7 +17,7 @@ from endcap.answers import NOTHING, History, Items, Searcher
 from endcap.artefact import MANIFEST, read_manifest, verify
 from endcap.errors import DamagedArtefact, InputError
 from endcap.index import mapped, open_index
-from endcap.release.contents import FORMAT, NEW_VECTORS, Groups, Histories, Sets
+from endcap.release.contents import CATEGORY_PAIRS, FORMAT, NEW_VECTORS, Groups, Histories, Sets
 from endcap.shop import Interactions, Vocabulary
 
 GROUPS_REMEMBERED = 4096
@@ -150,6 +150,15 @@ class Release:
         if seller is not None:
             return self._popular_in(want, "seller", seller)
         return self._popular[want]
+
+    def bought_with(self, category: str) -> list[str]:
+        """The categories that are bought with one, best first; an older release may have kept none."""
+        return self._category_pairs.get(category, [])
+
+    @cached_property
+    def _category_pairs(self) -> dict[str, list[str]]:
+        path = self.folder / "popular" / CATEGORY_PAIRS
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
     def _popular_in(self, want: int, column: str, name: str) -> Items:
         found = self._sorted.get((want, column, name))

@@ -23,7 +23,16 @@ from endcap.answers import Space
 from endcap.artefact import new_artefact, read_manifest, save_array
 from endcap.errors import InputError
 from endcap.index import Exact, Kind, build, recall
-from endcap.release.contents import FORMAT, NEW_VECTORS, bought, group_items, histories, popular_order
+from endcap.release.contents import (
+    CATEGORY_PAIRS,
+    FORMAT,
+    NEW_VECTORS,
+    bought,
+    category_pairs,
+    group_items,
+    histories,
+    popular_order,
+)
 from endcap.shop import Shop
 from endcap.shop.columns import VECTOR_PREFIX
 
@@ -110,7 +119,7 @@ def data_fingerprint(shop: Shop) -> str:
 
 
 def _write_shop(folder: Path, shop: Shop) -> None:
-    """Vocabularies, catalogue, histories and popularity."""
+    """Vocabularies, catalogue, histories, popularity, and which categories go together."""
     pq.write_table(pa.table({"item": shop.items.ids}), folder / "items.parquet")
     pq.write_table(pa.table({"user": shop.users.ids}), folder / "users.parquet")
     pq.write_table(shop.plain_catalogue(), folder / "catalogue.parquet")
@@ -120,6 +129,7 @@ def _write_shop(folder: Path, shop: Shop) -> None:
             _save(folder / name / column, array)
     (folder / "popular").mkdir()
     _save(folder / "popular" / "order", popular_order(shop))
+    (folder / "popular" / CATEGORY_PAIRS).write_text(json.dumps(category_pairs(shop)), encoding="utf-8")
     for column in ("category", "seller"):
         groups = group_items(shop.catalogue, column)
         (folder / "popular" / f"{column}.json").write_text(json.dumps(groups.names), encoding="utf-8")

@@ -6,22 +6,25 @@ import difflib
 import logging
 import math
 import uuid
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
+from functools import cached_property
 from itertools import zip_longest
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from endcap.answers import NOTHING, Candidates, Evidence, History, Items, Ranking, Reason, Request, Scores
+from endcap.answers import NOTHING, Candidates, History, Items, Reason, Request, TellsRivals
 from endcap.errors import InputError
 from endcap.serve.catalogue import Coded, Mask
 from endcap.serve.events import now_us
 from endcap.serve.filling import Cap, Filling, Pick
 from endcap.serve.logs import where
 from endcap.serve.people import Person, person
-from endcap.serve.questions import Answer, AnsweredItem, Question
+from endcap.serve.questions import Answer, AnsweredItem, LeftOutItem, Question
 from endcap.serve.reasons import sentence, usual_reason
+from endcap.serve.rivals import Rivals, Teller
+from endcap.serve.rows import as_ranked, in_turn, reordered, unexplained
 from endcap.serve.rules import tightest
 from endcap.serve.serving import Loaded, Serving
 from endcap.serve.state import LiveState
@@ -29,6 +32,7 @@ from endcap.serve.surfaces import Source, Surface
 
 WEEK_US = 7 * 86_400_000_000
 LOOK_BACK = 3  # so many last items of a history stand for a person's categories and sellers
+PLACES = 4  # of numbers that people read
 MAX_LEFT_OUT = 200  # beyond so many, a search is told what to leave out instead of being asked for more
 NO_CANDIDATES = Candidates(NOTHING, np.empty(0, np.float32), [])
 PINNED = Reason("rule", note="pinned by the shop")
@@ -58,15 +62,17 @@ def answer(
     now = now_us() if now is None else now
     if state is not None:
         serving.catch_up(state)
-    asking = Asking(question, serving, person(question, serving, state, now), on_failure)
+    stale = now - serving.release.trained_until > stale_after
+    asking = Asking(question, serving, person(question, serving, state, now), on_failure, stale=stale)
     picks, told = asking.fill(), dict[Hashable, str]()
     return Answer(
         request_id=uuid.uuid4().hex,
         release=serving.release.name,
-        items=[_at_the_edge(pick, serving, told) for pick in picks],
+        items=[_at_the_edge(pick, serving, told, with_parts=question.parts) for pick in picks],
         fallback=asking.helped_by,
-        stale=now - serving.release.trained_until > stale_after,
+        stale=stale,
         notes=asking.notes(),
+        left_out=asking.left_out(),
     )
 
 
@@ -82,8 +88,8 @@ class Instead(NamedTuple):
         evidence = found.evidence
         if evidence is not None:
             did = np.where(evidence.because == self.item, self.did, evidence.seen_as).astype(np.int8)
-            evidence = Evidence(evidence.because, did, evidence.want)
-        return Candidates(found.items, found.scores, [f"{by}/{self.called}" for by in found.source], evidence)
+            evidence = replace(evidence, seen_as=did)
+        return replace(found, source=[f"{by}/{self.called}" for by in found.source], evidence=evidence)
 
 
 class Asking:
@@ -94,17 +100,21 @@ class Asking:
         helped_by: the last fallback that put something into the list.
     """
 
-    def __init__(self, question: Question, serving: Serving, who: Person, on_failure: OnFailure) -> None:
+    def __init__(
+        self, question: Question, serving: Serving, who: Person, on_failure: OnFailure, *, stale: bool = False
+    ) -> None:
         self.question, self.serving, self.who, self.on_failure = question, serving, who, on_failure
         self.surface_name = question.surface or question.default_surface
         self.surface = _surface(self.surface_name, serving)
         self.item = None if question.item is None else serving.catalogue.number(question.item)
         self.basket = serving.catalogue.numbers(question.basket)
         self.want = self._code(question.want)
+        self._sources, self._in_turn = self._whom_to_ask(stale)
         self.filling = self._empty_list()
         self.helped_by: str | None = None
         self._held: list[Candidates] = []
         self._failed_ranker: str | None = None
+        self._met: dict[int, float] = {}
         self._asked: dict[str, tuple[Loaded, Request]] = {}
 
     def fill(self) -> list[Pick]:
@@ -132,11 +142,24 @@ class Asking:
         strangers = [item for item in question.basket if self.serving.catalogue.number(item) < 0]
         if unknown := [*strangers, *self.who.unknown]:
             notes.append(f"unknown items in the question: {len(unknown)}, such as {unknown[0]!r}")
+        if (systems := self.surface.systems) and not self.surface.sources and not self._of(systems):
+            notes.append(f"the release has no {' or '.join(systems)}: its other models answer as they can")
+        if self._substitute is not None:
+            notes.append(f"the release is older than it should be: {self._substitute} takes turns with its models")
         if self._failed_ranker is not None:
             notes.append(f"the ranker {self._failed_ranker!r} failed: the sources take turns instead")
         if self.filling.missing:
             notes.append(f"{len(self.filling.picks)} of {self.filling.k} items: no others satisfy the rules")
         return notes
+
+    def left_out(self) -> list[LeftOutItem]:
+        """The rivals that models met and kept out of the list, nearest first, at most as many as were asked for."""
+        catalogue, gone = self.serving.catalogue, self.filling.gone
+        return [
+            LeftOutItem(catalogue.id(item), "substitute", round(complement, PLACES), catalogue.title(item))
+            for item, complement in self._met.items()
+            if item not in gone
+        ][: self.filling.k]
 
     # -- rules -----------------------------------------------------------------------------------------------------
 
@@ -151,7 +174,8 @@ class Asking:
         )
         caps = [Cap(column.codes, limit) for column, limit in limits if limit is not None]
         k = self.question.k or self.surface.k
-        return Filling(k, n_items, allowed, self._excluded(), caps, catalogue.rivals)
+        unwanted = self._unwanted_of_fallbacks if self.surface.goes_with else None
+        return Filling(k, n_items, allowed, self._excluded(), caps, catalogue.rivals, unwanted)
 
     def _excluded(self) -> set[int]:
         """What this asker must not see here: what is asked about and its rivals, what was refused or bought."""
@@ -177,15 +201,26 @@ class Asking:
 
     # -- sources ---------------------------------------------------------------------------------------------------
 
-    @property
-    def _sources(self) -> Sequence[Source]:
-        return self.surface.sources or [Source(model=name) for name in self.serving.models]
+    def _whom_to_ask(self, stale: bool) -> tuple[Sequence[Source], bool]:
+        """The sources, and whether they take turns; `_substitute` is the one that joins them for a stale release."""
+        surface, models = self.surface, self.serving.models
+        sources = surface.sources or [Source(model=name) for name in self._of(surface.systems) or models]
+        named = {self._name(source) for source in sources}
+        joins = self._of(surface.when_stale) if stale and surface.ranker is None else []
+        self._substitute = next((name for name in joins if name not in named), None)
+        if self._substitute is not None:
+            sources = [*sources, Source(model=self._substitute)]
+        return sources, len(sources) > 1 and (self._substitute is not None or surface.merge == "interleave")
+
+    def _of(self, systems: Sequence[str]) -> list[str]:
+        """Names of the release's models of these systems, in the order of the systems."""
+        return [name for system in systems for name, loaded in self.serving.models.items() if loaded.system == system]
 
     def _ask_sources(self) -> None:
         """The models' own answers; what they fall back to themselves is held until all were asked."""
         if self.surface.ranker is not None:
             self._take_ranked(self.surface.ranker)
-        elif self.surface.merge == "interleave" and len(self._sources) > 1:
+        elif self._in_turn:
             lists = [self._ask_for_budget(source) for source in self._sources]
             self._take_in_turn([self._boosted(found) for found in lists])
         self._fill_from_all()
@@ -203,7 +238,7 @@ class Asking:
         filling, narrowed = self.filling, len(self.filling.gone) > MAX_LEFT_OUT
         while filling.missing > 0:
             wanted = filling.missing + (0 if narrowed else len(filling.gone))
-            if filling.caps or self.serving.catalogue.boosted:
+            if filling.caps or self.serving.catalogue.boosted or self._is_sifted(self._loaded(source)):
                 wanted = max(wanted, source.budget)
             mask = filling.open() if narrowed else filling.allowed
             found = self._ask(source, wanted, mask, seen_as, instead)
@@ -222,7 +257,7 @@ class Asking:
         found = {self._name(source): self._ask_for_budget(source) for source in self._sources}
         try:
             ranking = self.serving.rankers[name].rank(self._asked_of_ranker(), found)
-            ranked = _as_ranked(ranking, list(found.values()))
+            ranked = as_ranked(ranking, list(found.values()))
         except Exception as error:  # the sources have answered: the page does not need the ranker
             self._has_failed("ranker", name, error)
             self._failed_ranker = name
@@ -233,7 +268,7 @@ class Asking:
         taken = filling.picks[before:]
         try:
             moved = ranking.reasons(np.array([pick.item for pick in taken], np.int32)) if taken else []
-            filling.picks[before:] = [pick._replace(moved=tuple(why)) for pick, why in zip(taken, moved, strict=True)]
+            filling.picks[before:] = [pick._replace(further=tuple(why)) for pick, why in zip(taken, moved, strict=True)]
         except Exception as error:
             self._has_failed("ranker", name, error)
 
@@ -256,10 +291,8 @@ class Asking:
 
     def _take_in_turn(self, lists: Sequence[Candidates]) -> None:
         """One item of each list in turn, the first list first; an item of several lists counts where it comes first."""
-        for turn in zip_longest(*(_rows(found) for found in lists)):
-            for row in turn:
-                if row is not None:
-                    self.filling.take(row)
+        for row in in_turn(lists):
+            self.filling.take(row)
 
     def _ask(
         self, source: Source, wanted: int, allowed: Mask | None, seen_as: int | None, instead: Instead | None = None
@@ -272,15 +305,17 @@ class Asking:
             return NO_CANDIDATES
         request = self._request(source, item, loaded.n_items, wanted, allowed, seen_as)
         try:
-            if is_new:
-                return loaded.near_new(request, wanted, allowed)
+            if is_new:  # what lies near it stands in its place
+                return NO_CANDIDATES if self.surface.goes_with else loaded.near_new(request, wanted, allowed)
             found = loaded.candidates(request, wanted, allowed)
         except Exception as error:  # one broken model must not take the page down
             self._has_failed("model", self._name(source), error)
             return NO_CANDIDATES
-        if _unexplained(found):
+        if self.question.reasons or unexplained(found):
             self._asked.update(dict.fromkeys(found.source, (loaded, request)))
-        return found
+        if found.left_out is not None and self.question.left_out:
+            self._met.update(zip(found.left_out.items.tolist(), found.left_out.complement.tolist(), strict=True))
+        return self._without_rivals(found, loaded)
 
     def _loaded(self, source: Source) -> Loaded:
         return self.serving.models[self._name(source)]
@@ -310,21 +345,58 @@ class Asking:
             allowed=None if allowed is None else allowed[:n_items],
         )
 
+    # -- rivals ----------------------------------------------------------------------------------------------------
+
+    def _is_sifted(self, loaded: Loaded) -> bool:
+        """Whether rivals are taken out of what a model names here, since it does not keep them away itself."""
+        return self.surface.goes_with and not isinstance(loaded.model, TellsRivals)
+
+    def _without_rivals(self, found: Candidates, loaded: Loaded) -> Candidates:
+        """A model's answer without rivals; one that can tell them has left out its own, but not what is new to it."""
+        if not self.surface.goes_with or len(found) == 0:
+            return found
+        own = isinstance(loaded.model, TellsRivals)
+        unsure = np.flatnonzero(found.items >= loaded.n_items) if own else np.arange(len(found))
+        rival = self._rivals.among(found.items[unsure], by_category=own) if len(unsure) else np.empty(0, bool)
+        if not rival.any():
+            return found
+        kept = np.delete(np.arange(len(found)), unsure[rival])
+        return reordered(found, found.scores, kept)
+
+    def _unwanted_of_fallbacks(self, items: Items) -> Mask:
+        return self._rivals.among(items, by_category=True)
+
+    @cached_property
+    def _rivals(self) -> Rivals:
+        """Made when something has to be sifted: the first model that can tell is asked, be it a source or not."""
+        asked = [*self.basket, *(() if self.item is None else (self.item,))]
+        names = [*map(self._name, self._sources), *self.serving.models]
+        for name in dict.fromkeys(names):
+            loaded = self.serving.models[name]
+            if isinstance(loaded.model, TellsRivals) and (self.item is None or 0 <= self.item < loaded.n_items):
+                request = self._request(Source(model=name), self.item, loaded.n_items, self.filling.k, None, None)
+
+                def failed(error: Exception, name: str = name) -> None:
+                    self._has_failed("model", name, error)
+
+                return Rivals(self.serving.catalogue, asked, Teller(loaded.model, request, loaded.n_items, failed))
+        return Rivals(self.serving.catalogue, asked, None)
+
     def _boosted(self, found: Candidates) -> Candidates:
         """Candidates by boosted score; a boost above 1 lifts negative scores, too."""
         if not self.serving.catalogue.boosted or len(found) == 0:
             return found
         boost = self.serving.catalogue.boost[found.items]
         scores = np.where(found.scores > 0, found.scores * boost, found.scores / boost)
-        return _reordered(found, scores, np.argsort(-scores, kind="stable"))
+        return reordered(found, scores, np.argsort(-scores, kind="stable"))
 
     def _own(self, found: Candidates) -> Candidates:
         """What a model found itself; what it fell back to, named `model/step`, is held."""
         own = np.array(["/" not in by for by in found.source], bool)
         if own.all():
             return found
-        self._held.append(_reordered(found, found.scores, np.flatnonzero(~own)))
-        return _reordered(found, found.scores, np.flatnonzero(own))
+        self._held.append(reordered(found, found.scores, np.flatnonzero(~own)))
+        return reordered(found, found.scores, np.flatnonzero(own))
 
     # -- fallbacks -------------------------------------------------------------------------------------------------
 
@@ -334,6 +406,7 @@ class Asking:
             "other-type": self._other_types,
             "seller": self._popular_with_seller,
             "category": self._popular_in_category,
+            "category-pair": self._popular_in_pairs,
             "popular": self._popular,
         }
         for step in [self._take_held, *(steps[name] for name in self.surface.fallback)]:
@@ -370,6 +443,25 @@ class Asking:
                 self.filling.take_in_order(order, "category-popularity", reason)
                 self.filling.take_in_order(self.serving.catalogue.new_in(path), "new-in-category", reason)
 
+    def _popular_in_pairs(self) -> None:
+        """Popular in the categories that are bought with that of what stands for the asker, one of each in turn."""
+        release, filling, asked = self.serving.release, self.filling, set[str]()
+        for item, _ in self._around():
+            category = self.serving.catalogue.category[item]
+            if category is None or category in asked:
+                continue
+            asked.add(category)
+            orders = []
+            for other in release.bought_with(category):
+                order = release.popular(self._popular_want, category=other)
+                order = order if filling.allowed is None else order[filling.allowed[order]]
+                orders.append([(number, other) for number in order[: filling.k].tolist()])
+            found = dict(row for turn in zip_longest(*orders) for row in turn if row is not None)
+            numbers = np.fromiter(found, np.int32, len(found))
+            for number in numbers[~self._unwanted_of_fallbacks(numbers)].tolist():
+                why = Reason("category", item=item, note=found[number])
+                filling.take_in_order(np.array([number], np.int32), "category-pair-popularity", why)
+
     def _popular(self) -> None:
         """All items, popular ones first, new ones last: the list is full if the rules leave enough of them."""
         catalogue = self.serving.catalogue
@@ -404,32 +496,36 @@ class Asking:
         return list(dict.fromkeys(name for name in (column[item] for item, _ in self._around()) if name))
 
     def _explained(self, pick: Pick) -> Pick:
-        """A pick with a reason; the model is asked where its candidates carried no evidence."""
-        if pick.reason is not None:
+        """A pick with a reason, or all; the model is asked where that is wanted, or its candidates had no evidence."""
+        if pick.reason is not None and not (self.question.reasons and pick.source in self._asked):
             return pick
         if pick.source in self._asked and "/" not in pick.source:
             loaded, request = self._asked[pick.source]
             try:
                 if reasons := loaded.explain(request, pick.item):
-                    return pick._replace(reason=reasons[0])
+                    others = tuple(reasons[1:]) if self.question.reasons else ()
+                    return pick._replace(reason=reasons[0], further=(*others, *pick.further))
             except Exception as error:  # an item without its reason is still an item
                 self._has_failed("model", pick.source, error)
-        return pick._replace(reason=usual_reason(pick.source))
+        return pick._replace(reason=pick.reason or usual_reason(pick.source))
 
 
-def _at_the_edge(pick: Pick, serving: Serving, told: dict[Hashable, str]) -> AnsweredItem:
+def _at_the_edge(pick: Pick, serving: Serving, told: dict[Hashable, str], *, with_parts: bool) -> AnsweredItem:
     """A pick in the shop's own ids, with its reasons in words; `told` keeps the sentences, of which many are equal."""
     catalogue, reasons = serving.catalogue, []
-    for reason in (*(() if pick.reason is None else (pick.reason,)), *pick.moved):
-        raised = reason.kind == "ranker" and (reason.value or 0) > 0
-        key = reason.kind, reason.item, reason.seen_as, reason.want, reason.note, reason.items, raised
+    for reason in (*(() if pick.reason is None else (pick.reason,)), *pick.further):
+        value = reason.value if reason.kind == "relation" else reason.kind == "ranker" and (reason.value or 0) > 0
+        key = reason.kind, reason.item, reason.seen_as, reason.want, reason.note, reason.items, value
         if key not in told:
             told[key] = sentence(reason, catalogue, serving.release.interactions)
         reasons.append(told[key])
     if catalogue.boosted and catalogue.boost[pick.item] != 1:
         reasons.append("boosted by the shop" if catalogue.boost[pick.item] > 1 else "held back by the shop")
     score = pick.score if math.isfinite(pick.score) else 0.0
-    return AnsweredItem(catalogue.id(pick.item), score, pick.source, reasons, catalogue.title(pick.item))
+    parts = None
+    if with_parts and pick.parts is not None:
+        parts = {name: round(value, PLACES) for name, value in pick.parts.items()}
+    return AnsweredItem(catalogue.id(pick.item), score, pick.source, reasons, catalogue.title(pick.item), parts)
 
 
 def _surface(name: str, serving: Serving) -> Surface:
@@ -438,45 +534,6 @@ def _surface(name: str, serving: Serving) -> Surface:
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(serving.surfaces)}"
         raise InputError(f"unknown surface {name!r}; {hint}")
     return serving.surfaces[name]
-
-
-def _unexplained(found: Candidates) -> bool:
-    return found.evidence is None or bool((found.evidence.because < 0).any())
-
-
-def _reordered(found: Candidates, scores: Scores, rows: NDArray[np.intp]) -> Candidates:
-    """Some rows of an answer, in a new order and with new scores."""
-    evidence = found.evidence
-    if evidence is not None:
-        evidence = Evidence(evidence.because[rows], evidence.seen_as[rows], evidence.want[rows])
-    return Candidates(found.items[rows], scores[rows], [found.source[row] for row in rows.tolist()], evidence)
-
-
-def _as_ranked(ranking: Ranking, lists: Sequence[Candidates]) -> Candidates:
-    """A ranking as candidates: each item with the source and the evidence of the list that it stands highest in."""
-    place: dict[int, tuple[Candidates, int]] = {}
-    for row, turn in enumerate(zip_longest(*(found.items.tolist() for found in lists))):
-        for found, item in zip(lists, turn, strict=True):
-            if item is not None:
-                place.setdefault(item, (found, row))
-    at = [place[item] for item in ranking.items.tolist()]
-    evidence = [
-        (-1, -1, -1)
-        if (by := found.evidence) is None
-        else (int(by.because[row]), int(by.seen_as[row]), int(by.want[row]))
-        for found, row in at
-    ]
-    because, seen_as, want = np.array(evidence, np.int32).reshape(-1, 3).T
-    return Candidates(
-        ranking.items,
-        ranking.scores,
-        [found.source[row] for found, row in at],
-        Evidence(because, seen_as.astype(np.int8), want.astype(np.int8)),
-    )
-
-
-def _rows(found: Candidates) -> Iterator[Candidates]:
-    return (_reordered(found, found.scores, np.array([row])) for row in range(len(found)))
 
 
 def _and_above(path: str) -> list[str]:

@@ -31,13 +31,13 @@ from msgspec import Meta
 
 import endcap
 from endcap.errors import InputError
-from endcap.serve.description import EVENTS, ITEMS, QUESTIONS, REFUSALS, with_body, with_query
+from endcap.serve.description import BASKETS, EVENTS, ITEMS, QUESTIONS, REFUSALS, with_body, with_query
 from endcap.serve.events import Event, ItemUpdate
 from endcap.serve.limits import client_of
 from endcap.serve.pauses import shorten_pauses
 from endcap.serve.problems import HANDLERS, Refusal, method_of, refuse, route_of
-from endcap.serve.queries import RelatedQuery, read_query
-from endcap.serve.questions import Answer, Question
+from endcap.serve.queries import CrossSellQuery, RelatedQuery, read_query
+from endcap.serve.questions import Answer, BasketQuestion, Question
 from endcap.serve.service import ServerSettings, Service
 from endcap.serve.telemetry import Telemetry
 
@@ -48,6 +48,7 @@ MAX_BATCH = 1000
 KEY_HEADER = "x-api-key"
 SETTINGS_VARIABLE = "ENDCAP_SERVE_SETTINGS"
 FOR_WATCHERS = frozenset({"/healthz", "/readyz", "/metrics"})
+ABOUT_AN_ITEM = (b"/related", b"/cross-sell")  # what a path may end with after an item's id
 
 T = TypeVar("T")
 
@@ -79,6 +80,7 @@ class Reloaded(msgspec.Struct, frozen=True):
 
 
 _QUESTION = msgspec.json.Decoder(Question)
+_BASKET = msgspec.json.Decoder(BasketQuestion)
 _EVENTS = msgspec.json.Decoder(Event | EventBatch)
 _ITEMS = msgspec.json.Decoder(ItemUpdate | ItemBatch)
 
@@ -91,7 +93,32 @@ async def related(
 
     An unknown item is no error: the answer falls back to what is popular and says so.
     """
-    return _service(request).answer(read_query(request.query_params.multi_items()).question(unquote(item)))
+    query = read_query(RelatedQuery, request.query_params.multi_items())
+    return _service(request).answer(query.question(unquote(item)))
+
+
+@get("/items/{item:str}/cross-sell", operation_class=with_query(CrossSellQuery), responses=REFUSALS, tags=["lists"])
+async def cross_sell(
+    request: Asked, item: Annotated[str, Parameter(description="the item's id, percent-encoded")]
+) -> Answer:
+    """What goes with this item: never the item itself, nor what would be bought in its place.
+
+    `parts` adds what scores are made of, `reasons` all that is known of why, `left_out` the rivals that were met.
+    """
+    query = read_query(CrossSellQuery, request.query_params.multi_items())
+    return _service(request).answer(query.question(unquote(item)))
+
+
+@post(
+    "/cross-sell", status_code=200, operation_class=with_body(BasketQuestion, BASKETS), responses=REFUSALS,
+    tags=["lists"],
+)  # fmt: skip
+async def cross_sell_basket(request: Asked) -> Answer:
+    """What goes with a basket: nothing that lies in it, nor a rival of that.
+
+    Unknown items are passed over and named in the notes; of a long basket the items put in last count.
+    """
+    return _service(request).answer((await _body(request, _BASKET)).question())
 
 
 @post("/recommend", status_code=200, operation_class=with_body(Question, QUESTIONS), responses=REFUSALS, tags=["lists"])
@@ -251,7 +278,16 @@ def create_app(settings: ServerSettings) -> Server:
     service = Service(settings)
     api = Router(
         "/v1",
-        route_handlers=[related, recommend, record_events, update_items, surfaces, reload],
+        route_handlers=[
+            related,
+            cross_sell,
+            cross_sell_basket,
+            recommend,
+            record_events,
+            update_items,
+            surfaces,
+            reload,
+        ],
         guards=[_check_key] if service.needs_key else None,
         security=[{"key": []}] if service.needs_key else None,
     )
@@ -334,8 +370,8 @@ def _client(scope: Scope, service: Service) -> str:
 def _keep_item_whole(scope: Scope) -> None:
     """Route `/v1/items/a%2Fb/related` by its raw path: an id may hold slashes, encoded or not."""
     raw = scope.get("raw_path") or b""
-    path = raw.partition(b"?")[0]
-    prefix, suffix = b"/v1/items/", b"/related"
-    if path.startswith(prefix) and path.endswith(suffix) and len(path) > len(prefix) + len(suffix):
+    path, prefix = raw.partition(b"?")[0], b"/v1/items/"
+    suffix = next((suffix for suffix in ABOUT_AN_ITEM if path.endswith(suffix)), b"")
+    if suffix and path.startswith(prefix) and len(path) > len(prefix) + len(suffix):
         item = quote(unquote_to_bytes(path[len(prefix) : -len(suffix)]), safe="")
-        scope["path"] = f"/v1/items/{item}/related"
+        scope["path"] = f"/v1/items/{item}{suffix.decode()}"

@@ -36,6 +36,16 @@ QUESTIONS = {
         "filters": {"max_price": 50, "max_per_brand": 2},
     },
 }
+BASKETS = {
+    "what goes with a basket": {"basket": ["i1", "i2"], "k": 5},
+    "with what scores are made of, and the rivals that were met": {
+        "basket": ["i1"],
+        "user": "u1",
+        "filters": {"max_price": 50, "max_per_category": 2},
+        "parts": True,
+        "left_out": True,
+    },
+}
 EVENTS = {
     "one": {"user": "u1", "item": "i1", "interaction": "click"},
     "a batch": [

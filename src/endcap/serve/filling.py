@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -14,13 +15,18 @@ from endcap.serve.catalogue import Mask
 
 
 class Pick(NamedTuple):
-    """An item that has its place in the list; `moved`: what a ranker says of the place."""
+    """An item that has its place in the list.
+
+    Attributes:
+        further: what the model says beside the reason, and a ranker of the place; parts: what the score is made of.
+    """
 
     item: int
     score: float
     source: str
     reason: Reason | None
-    moved: tuple[Reason, ...] = ()
+    further: tuple[Reason, ...] = ()
+    parts: Mapping[str, float] | None = None
 
 
 class Cap:
@@ -50,7 +56,8 @@ class Filling:
 
     Args:
         allowed: (n_items,) mask of the rules, None for all; excluded: items that this asker must not see here.
-        n_items: how many items there are; rivals: the items that are never shown beside these.
+        n_items: how many items there are; rivals: the items that are never shown beside these;
+        unwanted: (n,) which of some items do not belong here, though the rules allow them; None where all do.
     """
 
     def __init__(
@@ -61,8 +68,10 @@ class Filling:
         excluded: Iterable[int],
         caps: list[Cap],
         rivals: Callable[[Iterable[int]], set[int]],
+        unwanted: Callable[[Items], Mask] | None = None,
     ) -> None:
         self.k, self.n_items, self.allowed, self.caps, self.rivals = k, n_items, allowed, caps, rivals
+        self.unwanted = unwanted
         self.picks: list[Pick] = []
         self.gone = set(excluded)
 
@@ -90,7 +99,7 @@ class Filling:
                 break
             if self.may_take(item):
                 why = reason if found.evidence is None else _because(found, row)
-                self.add(Pick(item, float(found.scores[row]), found.source[row], why))
+                self.add(Pick(item, float(found.scores[row]), found.source[row], why, parts=_parts(found, row)))
         return len(self.picks) - before
 
     def take_in_order(self, items: Items, source: str, reason: Reason) -> int:
@@ -100,6 +109,7 @@ class Filling:
             part = np.asarray(items[start : start + block])
             part = part[part < self.n_items]
             part = part if self.allowed is None else part[self.allowed[part]]
+            part = part if self.unwanted is None or len(part) == 0 else part[~self.unwanted(part)]
             self.take(Candidates(part, np.zeros(len(part), np.float32), [source] * len(part)), reason)
             start, block = start + block, block * 4
         return len(self.picks) - before
@@ -118,6 +128,10 @@ def _because(found: Candidates, row: int) -> Reason | None:
     evidence = found.evidence
     if evidence is None or evidence.because[row] < 0:
         return None
+    if evidence.together is not None and evidence.together[row] > 0:
+        return Reason(
+            "relation", item=int(evidence.because[row]), value=float(evidence.together[row]), note="bought together"
+        )
     return Reason(
         "because",
         item=int(evidence.because[row]),
@@ -125,3 +139,11 @@ def _because(found: Candidates, row: int) -> Reason | None:
         want=int(evidence.want[row]),
         value=float(found.scores[row]),
     )
+
+
+def _parts(found: Candidates, row: int) -> dict[str, float] | None:
+    """What a score is made of, if its model says so."""
+    if found.parts is None:
+        return None
+    parts = {name: float(values[row]) for name, values in found.parts.items()}
+    return parts if all(map(math.isfinite, parts.values())) else None

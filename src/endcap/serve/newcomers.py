@@ -164,5 +164,12 @@ def joined(found: Candidates, new: Candidates, k: int) -> Candidates:
             np.append(evidence.because, none.because)[order],
             np.append(evidence.seen_as, none.seen_as)[order],
             np.append(evidence.want, none.want)[order],
+            None if evidence.together is None else np.append(evidence.together, np.zeros(len(new), np.float32))[order],
         )
-    return Candidates(items[order], scores[order], [sources[row] for row in order.tolist()], evidence)
+    parts = found.parts
+    if parts is not None:
+        unknown = np.full(len(new), np.nan, np.float32)
+        parts = {name: np.append(values, unknown)[order] for name, values in parts.items()}
+    return Candidates(
+        items[order], scores[order], [sources[row] for row in order.tolist()], evidence, parts, found.left_out
+    )

@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from endcap.errors import InputError
-from endcap.serve.questions import K, Question
+from endcap.serve.questions import CROSS_SELL, K, Question
 from endcap.serve.rules import Rules
 from endcap.settings import make_settings
 
 S = TypeVar("S", bound=msgspec.Struct)
+Q = TypeVar("Q", bound="RelatedQuery")
 
 
 class RelatedQuery(Rules, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -39,13 +40,26 @@ class RelatedQuery(Rules, frozen=True, kw_only=True, forbid_unknown_fields=True,
         )
 
 
-def read_query(pairs: Iterable[tuple[str, str]]) -> RelatedQuery:
-    """Query parameters of a related list, as (name, value) pairs; lists are given by repeating a name.
+class CrossSellQuery(RelatedQuery, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The query parameters of what goes with an item: those of a related list, and how much is said of the answer."""
+
+    parts: bool = False
+    reasons: bool = False
+    left_out: bool = False
+
+    def question(self, item: str) -> Question:
+        """The question about one item."""
+        said = {"parts": self.parts, "reasons": self.reasons, "left_out": self.left_out}
+        return msgspec.structs.replace(super().question(item), surface=self.surface or CROSS_SELL, **said)
+
+
+def read_query(kind: type[Q], pairs: Iterable[tuple[str, str]]) -> Q:
+    """Query parameters of a list about an item, as (name, value) pairs; lists are given by repeating a name.
 
     Raises:
         InputError: for an unknown name (with the nearest known one), a value out of range, or a repeated single value.
     """
-    return _read(RelatedQuery, pairs, "query")
+    return _read(kind, pairs, "query")
 
 
 def read_filters(pairs: Iterable[tuple[str, str]]) -> Rules:

@@ -22,6 +22,10 @@ def sentence(reason: Reason, catalogue: LiveCatalogue, interactions: Interaction
     if reason.kind == "interest" and reason.items:
         names = list(dict.fromkeys(f"the {catalogue.name(item)}" for item in reason.items))[:NAMED]
         return f"because of {_listed(names)}"
+    if reason.kind == "relation" and (told := _related(reason, catalogue)):
+        return told
+    if reason.kind == "category" and reason.item is not None:
+        return f"popular in {reason.note}, which goes with {catalogue.name(reason.item)}"
     if reason.kind == "category":
         return f"popular in {reason.note}" if reason.note else "popular in this category"
     if reason.kind == "seller":
@@ -31,7 +35,27 @@ def sentence(reason: Reason, catalogue: LiveCatalogue, interactions: Interaction
         return f"moved {'up' if (reason.value or 0) > 0 else 'down'}: {note}"
     if reason.kind == "popular":
         return "popular in this shop lately"
+    if reason.kind == "strategy":
+        n = round(reason.value or 0)
+        return f"in {'one basket' if n == 1 else f'{n} baskets' if n else 'no basket'} so far; placed by: {reason.note}"
     return reason.note or reason.kind
+
+
+def _related(reason: Reason, catalogue: LiveCatalogue) -> str:
+    """How an item hangs together with others, empty where the reason names none."""
+    if reason.note == "bought together" and reason.item is not None and reason.value is not None:
+        return f"bought together with {catalogue.name(reason.item)} {_times(reason.value)}"
+    if reason.note == "by way of" and len(reason.items) > 2:
+        names = [catalogue.name(item) for item in reason.items]
+        return f"{' -> '.join(names)}: by way of {_listed(names[1:-1])}"
+    if reason.note == "attention" and reason.item is not None:
+        return f"attention to {catalogue.name(reason.item)}: {reason.value or 0:.0%}"
+    return ""
+
+
+def _times(n: float) -> str:
+    """Counts may be weighted."""
+    return {1: "once", 2: "twice"}.get(round(n), f"{n:.0f} times") if round(n) else f"{n:.2g} times"
 
 
 def usual_reason(source: str) -> Reason:

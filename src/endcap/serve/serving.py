@@ -39,12 +39,13 @@ NEW_AND_NEAR = Reason("relation", note="new, and close to what you looked at")
 class Loaded(NamedTuple):
     """A model, the number of items it was trained with, the first of the release's, and those it learnt of since.
 
-    `newcomers` is None for a model that cannot encode items.
+    `newcomers` is None for a model that cannot encode items; `system` is the name of what was trained.
     """
 
     model: Retriever
     n_items: int
     newcomers: Newcomers | None = None
+    system: str = ""
 
     def candidates(self, request: Request, k: int, allowed: Mask | None) -> Candidates:
         """The model's candidates, and new items among its own by score.
@@ -127,9 +128,10 @@ class Serving:
         release.items.number("")
         for category in self.catalogue.category.names[:1] or [""]:  # reads the groups also where there are sellers only
             release.popular(self.default_want, category=category)
+            release.bought_with(category)
         asked = release.popular(self.default_want)[:WARM_ITEMS].tolist()
         filters = [np.arange(len(release.items)) % among == 0 for among in (2, 100)]
-        for model, n_items, _ in self.models.values():
+        for model, n_items, *_ in self.models.values():
             known = [item for item in asked if item < n_items]
             for item in known:
                 model.candidates(Request(k=10, item=item, want=self.default_want))
@@ -154,7 +156,7 @@ def _load(release: Release, name: str, catalogue: LiveCatalogue) -> Loaded:
         searchers = list(release.searchers(name).values())
         known = searchers[0] if len(searchers) == 1 else None
         newcomers = Newcomers(model, about["system"], about["n_items"], catalogue, release.new_vectors, known)
-    return Loaded(model, about["n_items"], newcomers)
+    return Loaded(model, about["n_items"], newcomers, about["system"])
 
 
 def _load_ranker(release: Release, name: str) -> Ranks:

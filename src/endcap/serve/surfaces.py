@@ -11,12 +11,12 @@ import msgspec
 from msgspec import Meta
 
 from endcap.errors import InputError
-from endcap.serve.questions import MAX_K
+from endcap.serve.questions import CROSS_SELL, MAX_K
 from endcap.serve.rules import Rules
 from endcap.settings import make_settings, read_toml
 from endcap.shop import Interactions
 
-Fallback = Literal["other-type", "seller", "category", "popular"]
+Fallback = Literal["other-type", "seller", "category", "category-pair", "popular"]
 FALLBACKS: tuple[Fallback, ...] = ("other-type", "seller", "category", "popular")
 
 
@@ -39,12 +39,16 @@ class Surface(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What one surface shows.
 
     Attributes:
-        sources: models to ask; all of the release, in its order, where none is given.
+        sources: models to ask; where none is given those of `systems`, else all of the release, in its order.
         merge: `in-order`, a source fills what those before it left open; `interleave`, one item of each in turn.
         ranker: a ranker of the release, which puts what the sources name in one order; `merge` plays no part then.
         rules: see `Rules`; fallback: steps that fill a list that stayed short, in order.
         k: items, where a request does not say; new_items: places for items announced since the release in the
             category that is looked at (at most a fifth of the list).
+        systems: names of systems, whose models are asked where the release has any; goes_with: nothing that stands in
+            the place of what is asked about: what a model tells to be a rival, whoever names it, and of fallbacks
+            nothing of its own category where no model can tell; when_stale: systems, of which the first that the
+            release has takes turns with the sources once it is stale.
     """
 
     sources: tuple[Source, ...] = ()
@@ -54,12 +58,22 @@ class Surface(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fallback: tuple[Fallback, ...] = FALLBACKS
     k: Annotated[int, Meta(ge=1, le=MAX_K)] = 10
     new_items: Annotated[int, Meta(ge=0, le=100)] = 1
+    systems: tuple[str, ...] = ()
+    goes_with: bool = False
+    when_stale: tuple[str, ...] = ()
 
 
 DEFAULT_SURFACES: Mapping[str, Surface] = {
     "item-page": Surface(),
     "cart-page": Surface(),
     "home": Surface(rules=Rules(not_bought=True)),
+    CROSS_SELL: Surface(
+        systems=("cross-sell",),
+        goes_with=True,
+        when_stale=("co-purchase", "co-occurrence", "random-walk"),
+        fallback=("category-pair", "popular"),
+        new_items=0,  # what is new in the category that is looked at is a rival
+    ),
 }
 
 

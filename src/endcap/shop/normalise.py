@@ -173,6 +173,7 @@ def item_cells(table: ir.Table, chosen: Chosen, source: int) -> ir.Table:
         launched=launched,
         **vectors,
         unreadable=_any(unreadable),
+        unbounded=_any([_not_finite(value) for value in vectors.values()]),
         unclear_stock=_unreadable(cell["in_stock"], in_stock) if "in_stock" in cell else ibis.literal(False),
         unclear_launch=_unreadable(cell["launched"], launched) if "launched" in cell else ibis.literal(False),
         malformed=_malformed(table),
@@ -188,11 +189,12 @@ def judge_items(cells: ir.Table) -> ir.Table:
         (_has_control(cells.item), "control character in id"),
         (_too_long(cells.item), "id too long"),
         (cells.unreadable, "unparsable number"),
+        (cells.unbounded, "not-a-number in vector"),
         (cells.unclear_stock, "unparsable in_stock"),
         (cells.unclear_launch, "unparsable time"),
         ((cells.price < 0).fill_null(False), "negative price"),
     )
-    return _with_reason(cells, reason).drop("unclear_stock", "unclear_launch")
+    return _with_reason(cells, reason).drop("unbounded", "unclear_stock", "unclear_launch")
 
 
 def _with_reason(cells: ir.Table, reason: ir.StringValue) -> ir.Table:
@@ -302,6 +304,12 @@ def _vector(column: ir.Value, name: str) -> ir.ArrayValue:
     if not (kind.is_array() or kind.is_string()):
         raise InputError(f"the column for {name} holds {kind} values; lists of numbers are needed")
     return column.try_cast("array<float32>")
+
+
+def _not_finite(vector: ir.ArrayValue) -> ir.BooleanValue:
+    """Some number of a vector is none: missing, not-a-number or infinite."""
+    odd = vector.filter(lambda number: number.isnull() | number.isnan() | number.isinf())
+    return (odd.length() > 0).fill_null(False)
 
 
 def _time(column: ir.Value) -> ir.IntegerValue:

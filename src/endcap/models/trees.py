@@ -1,4 +1,4 @@
-"""The file of a ranker's trees: LightGBM trusts what it reads, so what it is given to read is checked first."""
+"""Files of trees, of the ranker and of the classifier of complements: what LightGBM is given to read is checked."""
 
 from __future__ import annotations
 

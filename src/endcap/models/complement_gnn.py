@@ -1,0 +1,324 @@
+"""A graph network over typed links that tells complements from substitutes, taught by two tasks at once.
+
+    L = link_weight * L_link + edge_weight * L_edge   (1 and .5, as "Cross-Sell Is a Graph Problem" has them)
+
+Links are of three kinds: goes with, stands for, and both at once; where no relations are given, what was bought by one
+person and what was looked at in a row stand for them. A node hears, per kind a and per pair of kinds (a, b),
+
+    x_a(i) = sum over k in N_a(i) of x(k)        x_ab(i) = sum over k in N_a(i) of x_b(k) / |x_b(k)|
+
+x being fixed signs of its own, of its leaf and of its brand: hops without weights between them (SIGN: Rossi et al.
+2020), each brought to length 1. They and the logarithms of its degrees go through two layers to h. No id is learnt, so
+an item in no pair that was learnt from is read as any other.
+
+    edge   MLP [h_i * h_j ; |h_i - h_j| ; (c_ij + c_ji) / 2 ; |c_ij - c_ji|], c standardised `pair_features`: the same
+           both ways, to the last bit
+    link   sigmoid(sum_d w_rd h_id h_jd + b_r): is this a link of kind r, or two items drawn by chance?
+
+The edge between the two items plays no part, exactly and without rebuilding a graph: the sums of i lose j's term, N_a
+of any third item never holds that edge, and columns leave it out by themselves. So each known link teaches, as itself
+taken away, and a pair is judged alike whether its link is known or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import coo_array, csr_array
+from torch import Tensor, nn
+from torch.nn import functional
+
+from endcap.models.complement_counts import BOUGHT, IN_ROW, places
+from endcap.models.complement_features import PairFacts
+from endcap.models.complement_links import Links
+from endcap.models.complement_measures import Columns
+from endcap.nn.training import TrainingSettings, train
+
+KINDS = 3  # goes with, stands for, both
+SIGNS = 32  # fixed signs of an item, of a leaf, of a brand
+HIDDEN = 64
+BATCH, LINKS_OF_BATCH = 256, 512
+RATE, DECAY, PATIENCE = 3e-3, 1e-2, 6
+AT_ONCE = 8192  # pairs whose inputs are made at the same time
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+
+class NetworkSettings(Protocol):
+    """What a network is made by; see `ComplementConfig`."""
+
+    @property
+    def dim(self) -> int: ...
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def dropout(self) -> float: ...
+    @property
+    def link_weight(self) -> float: ...
+    @property
+    def edge_weight(self) -> float: ...
+    @property
+    def members(self) -> int: ...
+
+
+class Asked(NamedTuple):
+    """Pairs as the network reads them: items (-1: unknown), and `pair_features` of (i, j) and of (j, i)."""
+
+    left: Ints
+    right: Ints
+    rows: Floats
+    back: Floats
+
+    def where(self, rows: Any) -> Asked:
+        return Asked(*(part[rows] for part in self))
+
+
+def links_of_log(facts: PairFacts) -> Links:
+    """What one person bought within the window, and what was looked at in a row, as links."""
+    n = facts.n_items
+    graphs = []
+    for column in (BOUGHT, IN_ROW):
+        low, high = np.divmod(np.asarray(facts.keys)[facts.counts[:, column] > 0], max(n, 1))
+        graphs.append(csr_array(coo_array((np.ones(len(low)), (low, high)), shape=(n, n))))
+    return Links.of(*graphs)
+
+
+class Heard:
+    """What each item hears through its typed links, and what it would hear without one of them."""
+
+    def __init__(self, facts: PairFacts) -> None:
+        n = facts.n_items
+        links = facts.links
+        if links is None:
+            raise ValueError("a graph network needs links")
+        self.keys, self.kinds = _typed(links)
+        row, column = np.divmod(self.keys, max(n, 1))
+        graphs = [
+            csr_array((np.ones(of.sum(), np.float32), (row[of], column[of])), shape=(n, n))
+            for of in (self.kinds == kind for kind in range(KINDS))
+        ]
+        self.degrees = np.stack([np.diff(graph.indptr) for graph in graphs], axis=1).astype(np.float32)
+        parts = [_signs(np.arange(n), 0)]
+        if (facts.leaf >= 0).any() or (facts.brand >= 0).any():
+            parts += [_signs(facts.leaf, 1), _signs(facts.brand, 2)]
+        self.n_parts = len(parts)
+        own = np.concatenate(parts, axis=1)
+        self.once = np.stack([graph @ own for graph in graphs])  # (kinds, n, parts * signs)
+        self.even = np.stack([self._even(one) for one in self.once])
+        self.twice = np.stack([[graph @ one for one in self.even] for graph in graphs])
+        price = np.log1p(np.nan_to_num(facts.price))
+        self.said = np.column_stack([own[:, SIGNS:], price, np.isfinite(facts.price)]).astype(np.float32)
+        self.width = self.said.shape[1] + KINDS + (KINDS + KINDS * KINDS) * own.shape[1]
+
+    def without(self, items: Ints, others: Ints) -> Floats:
+        """(n, width) what items hear, each without its link to the other; 0 of unknown items."""
+        n = len(self.degrees)
+        known = (items >= 0) & (items < n) & (others >= 0) & (others < n)
+        out = np.zeros((len(items), self.width), np.float32)
+        i, j = items[known], others[known]
+        place = places(self.keys, i * n + j)
+        linked = np.where(place >= 0, self.kinds[place] if len(self.kinds) else 0, -1)
+        blocks = [self.said[i]]
+        degrees = self.degrees[i].copy()
+        degrees[linked >= 0, linked[linked >= 0]] -= 1
+        blocks.append(np.log1p(degrees))
+        for kind in range(KINDS):
+            own = (linked == kind)[:, None]
+            blocks.append(self._even(self.once[kind, i] - own * self._own(j)))
+            blocks += [self._even(self.twice[kind, b, i] - own * self.even[b, j]) for b in range(KINDS)]
+        out[known] = np.concatenate(blocks, axis=1)
+        return out
+
+    def _own(self, items: Ints) -> Floats:
+        return np.concatenate([_signs(items, 0), self.said[items, :-2]], axis=1)
+
+    def _even(self, vectors: Floats) -> Floats:
+        """Each part brought to length 1; what is 0, but for rounding, stays 0."""
+        split = vectors.reshape(len(vectors), self.n_parts, SIGNS)
+        length = np.linalg.norm(split, axis=2, keepdims=True)
+        return np.where(length > 1e-3, split / np.maximum(length, 1e-3), 0).reshape(vectors.shape).astype(np.float32)
+
+
+class PairNetwork(nn.Module):
+    """Nodes to vectors, two of them and their columns to log-odds; several members learnt alike give their mean."""
+
+    def __init__(self, width: int, n_columns: int, config: NetworkSettings) -> None:
+        super().__init__()
+        dim, dropout = config.dim, config.dropout
+        self.node = nn.Sequential(
+            nn.Linear(width, HIDDEN), nn.LayerNorm(HIDDEN), nn.GELU(), nn.Dropout(dropout), nn.Linear(HIDDEN, dim)
+        )
+        self.edge = nn.Sequential(
+            nn.Linear(2 * dim + 2 * n_columns, HIDDEN), nn.GELU(), nn.Dropout(dropout),
+            nn.Linear(HIDDEN, HIDDEN // 2), nn.GELU(), nn.Linear(HIDDEN // 2, 1),
+        )  # fmt: skip
+        self.link, self.level = nn.Parameter(torch.ones(KINDS, dim)), nn.Parameter(torch.zeros(KINDS))
+
+    def forward(self, left: Tensor, right: Tensor, columns: Tensor, back: Tensor) -> Tensor:
+        """(n, width) twice and (n, columns) twice -> (n,)."""
+        one, other = self.node(left), self.node(right)
+        given = [one * other, (one - other).abs(), (columns + back) / 2, (columns - back).abs()]
+        return self.edge(torch.cat(given, 1))[:, 0]
+
+    def linked(self, left: Tensor, right: Tensor, kind: Tensor) -> Tensor:
+        """(n,) log-odds that pairs are links of a kind (n,)."""
+        return (self.link[kind] * self.node(left) * self.node(right)).sum(1) + self.level[kind]
+
+
+class Gnn:
+    """The networks with what they read columns by; `hear` gives them a graph, after fitting and after reading."""
+
+    def __init__(self, columns: Columns, members: list[PairNetwork]) -> None:
+        self.columns, self.members = columns, members
+        self.heard: Heard | None = None
+
+    @classmethod
+    def fitted(
+        cls,
+        facts: PairFacts,
+        train_on: tuple[Asked, NDArray[np.bool_]],
+        validation: tuple[Asked, NDArray[np.bool_]],
+        config: NetworkSettings,
+        seed: int,
+        threads: int,
+    ) -> Self:
+        """Learn from pairs and from all links of the facts; the epoch that knows the held-out pairs best is kept."""
+        asked, labels = train_on
+        columns = Columns.of(np.concatenate([asked.rows, asked.back]))
+        gnn = cls(columns, [])
+        heard = gnn.hear(facts)
+        up = np.flatnonzero(heard.keys // max(facts.n_items, 1) < heard.keys % max(facts.n_items, 1))
+        ends = np.stack(np.divmod(heard.keys[up], max(facts.n_items, 1)))
+        kinds = heard.kinds[up]
+        given = torch.from_numpy(labels.astype(np.float32))
+        held = gnn._inputs(validation[0])
+        held_labels = torch.from_numpy(validation[1].astype(np.float32))
+        settings = TrainingSettings(
+            epochs=config.epochs, batch_size=BATCH, learning_rate=RATE, weight_decay=DECAY, warmup=0.05,
+            patience=PATIENCE, device="cpu",
+        )  # fmt: skip
+        for member in range(config.members):
+            torch.manual_seed(seed * 1009 + member)
+            network = PairNetwork(heard.width, 2 * asked.rows.shape[1], config)
+
+            def plan(epoch: int, member: int = member) -> list[Ints]:
+                order = np.random.default_rng([seed, member, epoch]).permutation(len(labels))
+                return np.array_split(order, -(-len(order) // BATCH))
+
+            def loss(batch: Ints, network: PairNetwork = network) -> Tensor:
+                found = network(*gnn._inputs(asked.where(batch)))
+                total = config.edge_weight * functional.binary_cross_entropy_with_logits(found, given[batch])
+                if not len(kinds) or not config.link_weight:
+                    return total
+                some = torch.randint(len(kinds), (LINKS_OF_BATCH,)).numpy()
+                one, other = ends[:, some]
+                drawn = torch.randint(facts.n_items, (LINKS_OF_BATCH,)).numpy()
+                kind = torch.from_numpy(kinds[some]).repeat(2)
+                left = np.append(one, one)
+                right = np.append(other, drawn)
+                truth = torch.cat([torch.ones(len(some)), torch.zeros(len(some))])
+                said = network.linked(*(torch.from_numpy(heard.without(*ends)) for ends in ((left, right),
+                                                                                            (right, left))), kind)  # fmt: skip
+                return total + config.link_weight * functional.binary_cross_entropy_with_logits(said, truth)
+
+            def validate(network: PairNetwork = network) -> float:
+                return -float(functional.binary_cross_entropy_with_logits(network(*held), held_labels))
+
+            train(
+                network, plan=plan, loss=loss, validate=validate, settings=settings, seed=seed * 1009 + member,
+                threads=threads, name="complement",
+            )  # fmt: skip
+            gnn.members.append(network)
+        return gnn
+
+    def hear(self, facts: PairFacts) -> Heard:
+        """Take the links as they are."""
+        self.heard = Heard(facts)
+        return self.heard
+
+    def log_odds(self, asked: Asked, without: NDArray[np.bool_] | None = None, *, nodes: bool = True) -> Floats:
+        """(n,); `without` (columns,) are read as those of the mean pair, and with nodes=False so are the items."""
+        found = [np.empty(0)]
+        with torch.no_grad():
+            for begin in range(0, len(asked.left), AT_ONCE):
+                left, right, columns, back = self._inputs(asked.where(slice(begin, begin + AT_ONCE)))
+                if without is not None:
+                    gone = torch.from_numpy(np.append(without, without))
+                    columns, back = columns.masked_fill(gone, 0), back.masked_fill(gone, 0)
+                if not nodes:
+                    left, right = torch.zeros_like(left), torch.zeros_like(right)
+                said = [member(left, right, columns, back) for member in self.members]
+                found.append(torch.stack(said).mean(0).double().numpy())
+        return np.concatenate(found)
+
+    def _inputs(self, asked: Asked) -> tuple[Tensor, ...]:
+        if self.heard is None:
+            raise ValueError("hear first")
+        left, right = asked.left.astype(np.int64), asked.right.astype(np.int64)
+        given = (
+            self.heard.without(left, right),
+            self.heard.without(right, left),
+            self.columns(asked.rows).astype(np.float32),
+            self.columns(asked.back).astype(np.float32),
+        )
+        return tuple(torch.from_numpy(part) for part in given)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything that was learnt, to store."""
+        learnt = {
+            f"{number}-{name}": value.numpy()
+            for number, member in enumerate(self.members)
+            for name, value in member.state_dict().items()
+        }
+        return {**{f"columns-{name}": array for name, array in self.columns._asdict().items()}, **learnt}
+
+    @classmethod
+    def restored(cls, arrays: Mapping[str, NDArray[Any]], facts: PairFacts, config: NetworkSettings) -> Self:
+        """What `arrays` gave.
+
+        Raises:
+            ValueError, KeyError: if they do not fit each other, or the facts.
+        """
+        columns = Columns(*(np.array(arrays[f"columns-{name}"]) for name in Columns._fields))
+        gnn = cls(columns, [])
+        width = gnn.hear(facts).width
+        for number in range(config.members):
+            network = PairNetwork(width, 2 * len(columns.middle), config)
+            begin = f"{number}-"
+            weights = {k.removeprefix(begin): torch.tensor(v) for k, v in arrays.items() if k.startswith(begin)}
+            try:
+                network.load_state_dict(weights)
+            except RuntimeError as error:
+                raise ValueError(str(error).splitlines()[0]) from None
+            gnn.members.append(network.eval())
+        return gnn
+
+
+def _typed(links: Links) -> tuple[Ints, Ints]:
+    """Keys i * n + j of all links both ways, ascending, and their kinds."""
+    n = links.n_items
+    offsets, others = np.asarray(links.offsets), np.asarray(links.others)
+    flat = []
+    for graph in range(2):
+        begin, end = offsets[graph, 0], offsets[graph, -1]
+        flat.append(np.repeat(np.arange(n), np.diff(offsets[graph])) * max(n, 1) + others[begin:end])
+    keys = np.union1d(*flat)
+    goes, stands = (np.isin(keys, one) for one in flat)
+    return keys, np.where(goes & stands, 2, np.where(goes, 0, 1))
+
+
+def _signs(numbers: NDArray[np.integer], salt: int) -> Floats:
+    """(n, SIGNS) of +-1 that a number always has, 0 of those below 0: splitmix64's bits."""
+    with np.errstate(over="ignore"):
+        bits = (np.asarray(numbers).astype(np.uint64) + np.uint64(1)) * np.uint64(4) + np.uint64(salt)
+        bits = bits * np.uint64(0x9E3779B97F4A7C15)
+        bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        bits ^= bits >> np.uint64(31)
+    signs = 2.0 * ((bits[:, None] >> np.arange(SIGNS, dtype=np.uint64)) & np.uint64(1)) - 1
+    return np.where(np.asarray(numbers)[:, None] >= 0, signs, 0).astype(np.float32)
