@@ -28,8 +28,9 @@ from _real import data_folder
 from _report import Row, report
 from _tables import table_arguments
 from complement import relations_of
-from endcap import Shop
+from endcap import Shop, models
 from endcap.answers import Items, Request
+from endcap.artefact import write_atomically
 from endcap.graph import graph_of
 from endcap.metrics import bootstrap_mean, paired_bootstrap, tied_hit_rate, tied_mrr, tied_ndcg
 from endcap.models.cross_sell import CrossSell
@@ -47,19 +48,16 @@ COLUMNS = {
     "PageRank over root degree": "pagerank", "closed form": "closed form", "people": "people",
 }  # fmt: skip
 """What a row of one column is called -> the column."""
-PLAIN = {"complement": "none", "text": "none", "epochs": 5, "negatives": 1024, "validation": 0.02}
+PLAIN = {"complement": "none", "text": "none", "epochs": 5, "negatives": 1024, "in_batch": False, "validation": 0.02}
 NETWORKS: dict[str, dict[str, Any]] = {
     "network": {"score_by": "network"},
     "network, GraphSAGE": {"score_by": "network", "encoder": "sage"},
     "network, GAT": {"score_by": "network", "encoder": "gat"},
     "network, PinSage": {"score_by": "network", "encoder": "pinsage"},
 }
-LINKS: dict[str, Any] = {
-    "score_by": "links",
-    "layers": 0,
-    "dim": 8,
-    "epochs": 1,
-}  # the network beside it is as small as it gets
+LINKS: dict[str, Any] = {  # the network beside it is as small as it gets: here the links are what scores
+    "score_by": "links", "layers": 0, "dim": 8, "epochs": 1, "negatives": 64, "questions": 64,
+}  # fmt: skip
 OURS = {"links": None, "links with substitutes (A)": "A", "links with substitutes (B)": "B"}
 REFERENCE = {
     "degree": ".019 / .006 / .009", "common neighbours": ".613 / .376 / .433", "Adamic-Adar": ".649 / .410 / .467",
@@ -107,12 +105,10 @@ def main() -> None:
     cost = dict[str, str]()
     for row in wanted:
         if row not in COLUMNS:
+            model, cost[row] = trained(row, task, name, given)
             began = time.process_time()
-            model = fitted(row, task, given)
-            trained, began = time.process_time() - began, time.process_time()
             scores[row] = asked(model, task)
-            each = (time.process_time() - began) / len(task.pairs)
-            cost[row] = f"; {trained:.0f} CPU-s to fit, {1000 * each:.1f} CPU-ms a question"
+            cost[row] += f", {1000 * (time.process_time() - began) / len(task.pairs):.1f} CPU-ms a question"
         print(row, written(gains_of(scores[row])), cost.get(row, ""), flush=True)
     if given.dev:
         return
@@ -170,7 +166,7 @@ def task_of(shop: Shop, relations: pa.Table, given: argparse.Namespace) -> Task:
 def graph(shop: Shop, relations: pa.Table) -> csr_array:
     """The complements, as they point."""
     rows = Relations.read(relations, shop.items)
-    kind = rows.named(COMPLEMENTS)
+    kind = rows.known & rows.named(COMPLEMENTS)
     return graph_of(rows.item[kind], rows.other[kind], shape=(shop.n_items, shop.n_items))
 
 
@@ -195,6 +191,20 @@ def column_scores(task: Task, rows: list[str]) -> dict[str, NDArray[np.floating]
     blocks = evidence.columns(csr_array(row, (n, task.shop.n_items)), task.candidates)
     found = np.concatenate([block[..., place] for block in blocks])
     return {row: found[..., column] for column, row in enumerate(rows)}
+
+
+def trained(row: str, task: Task, name: str, given: argparse.Namespace) -> tuple[CrossSell, str]:
+    """The model of a row, fitted and kept, or opened from an earlier run; and what fitting it took."""
+    kind = f"{name}-links{'-dev' if given.dev else ''}{'-quick' if given.quick else ''}"
+    folder = given.work / kind / f"{row.replace(' ', '-')}-{given.seed}"
+    if not folder.exists():
+        began = time.process_time()
+        fitted(row, task, given).save(folder)
+        taken = f"; {time.process_time() - began:.0f} CPU-s to fit"
+        write_atomically(folder.with_name(f"{folder.name}.cost.txt"), taken)
+    model = models.open(folder)
+    assert isinstance(model, CrossSell)
+    return model, folder.with_name(f"{folder.name}.cost.txt").read_text(encoding="utf-8")
 
 
 def fitted(row: str, task: Task, given: argparse.Namespace) -> CrossSell:

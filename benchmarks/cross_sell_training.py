@@ -5,9 +5,10 @@
 A graph of 100,000 products and about five million directed edges, degrees of a power law, made of baskets of three. An
 epoch is what the notes measured (B13): one pass over the whole graph, forward and backward, 100,000 products asked for
 by the rest of their baskets, which are hidden from the graph, and one step of AdamW. Each row is a process of its own:
-seconds and CPU-seconds are the least of its epochs after the first, the memory is its peak, the making of the graph included. GAT
-hears at most 50 partners of a product, as the notes say. "a step as configured" is one of many that a pass over all
-baskets takes with the default settings: 4,096 baskets, as many questions, 2,048 drawn negatives beside the batch's own.
+seconds and CPU-seconds are the least of its epochs after the first, the memory is its peak, the making of the graph
+included. GAT hears at most 50 partners of a product, as the notes say. "a step as configured" is one of many that a
+pass over all baskets takes with the default settings: 4,096 baskets, as many questions, 2,048 drawn negatives beside
+the batch's own.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ drawn = drawn[(np.diff(drawn, axis=1) > 0).all(1)]
 made = len(drawn)
 baskets = Baskets(np.arange(made + 1, dtype=np.int64) * 3, drawn.ravel(), np.arange(made, dtype=np.int32),
                   np.arange(made, dtype=np.int64))
-model = SimpleNamespace(config=config, _bought=np.bincount(drawn.ravel(), minlength=n))
+model = SimpleNamespace(config=config, _bought=np.bincount(drawn.ravel(), minlength=n),
+                        _arrived=np.zeros(n, np.int64))
 lesson = Lesson(model, baskets, np.empty(0, np.int64),
                 lambda kept: HidingGraph(baskets.where(kept), n, config, threads), np.full(n, -1), 0, threads)
 torch.manual_seed(0)
@@ -89,13 +91,15 @@ def main() -> None:
         into = Path(folder) / "measured.json"
         for what, settings in WAYS.items():
             cost = cost_of(
-                PROGRAM, into, msgspec.json.encode(settings).decode(), PRODUCTS // scale, BASKETS // scale, given.threads
-            )
+                PROGRAM, into, msgspec.json.encode(settings).decode(), PRODUCTS // scale, BASKETS // scale,
+                given.threads,
+            )  # fmt: skip
             measured = msgspec.json.decode(into.read_bytes())
             edges = max(edges, measured["edges"])
             is_epoch = what.endswith("an epoch")
             rows.append(Row(
-                what=f"{what}, {measured['edges']:,} edges", ours=f"{measured['seconds']:.2f} s, {measured['cpu_seconds']:.2f} CPU-s, {cost.peak_gb:.2f} GB",
+                what=f"{what}, {measured['edges']:,} edges",
+                ours=f"{measured['seconds']:.2f} s, {measured['cpu_seconds']:.2f} CPU-s, {cost.peak_gb:.2f} GB",
                 reference=REFERENCE.get(what), command=COMMAND,
                 target=f"<= {SECONDS:g} s, <= {GIGABYTES:g} GB" if is_epoch else None,
                 met=measured["seconds"] <= SECONDS and cost.peak_gb <= GIGABYTES if is_epoch else None,

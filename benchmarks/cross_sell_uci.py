@@ -35,7 +35,7 @@ WHOLE = {"basket": "session", "k": 100_000}
 EVIDENCE = {  # the network beside it is as small as it gets: here the evidence is what scores
     "layers": 0, "dim": 8, "epochs": 1, "text": "none", "complement": "none", "largest": 0,
 }  # fmt: skip
-OWN = "bought before"
+OWN, QUICK = "bought before", "popularity,jaccard,walk,cross-sell next"
 ROWS: Rows = {
     "popularity": ("popularity", {}),
     "recent popularity": ("recent-popularity", {}),
@@ -101,6 +101,8 @@ class NextBaskets:
             added = np.setdiff1d(_items(later, np.searchsorted(later.user, user)), asked)
             added = added[added < train.n_items]
             added = added[self.bought_in[added] > 0]
+            if len(added) == 0:
+                continue
             targets = rng.permutation(added)[:TARGETS]
             self.person += [len(self.user)] * len(targets)
             self.target += targets.tolist()
@@ -122,8 +124,9 @@ class NextBaskets:
             request = Request(k=n_items, user=user, basket=asked, history=self.train.history(user))
             scores = _scores(name, model, request, everything)
             if person < COVERED_BY:
-                best = np.argsort(-np.where(np.isin(everything, asked), -np.inf, scores), kind="stable")[:K]
-                covered |= set(best[scores[best] > -np.inf].tolist())
+                others = np.where(np.isin(everything, asked), -np.inf, scores)
+                best = np.argsort(-others, kind="stable")[:K]
+                covered |= set(best[others[best] > -np.inf].tolist())
             own = scores[[self.target[row] for row in rows[person]]].copy()
             scores[self.out[person]] = np.nan
             for which in ("all", "new"):
@@ -213,6 +216,8 @@ def within_rows(train: Shop, test: Shop, models: dict[str, Any], given: Any) -> 
 
 def main() -> None:
     given = table_arguments(__doc__ or "").parse_args()
+    if given.quick and not given.only:
+        given.only = QUICK
     shop = products(uci(data_folder(given.data, "uci-online-retail")))
     train, test = shop.split_by_time(TEST)
     if given.dev:

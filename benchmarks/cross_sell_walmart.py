@@ -1,23 +1,27 @@
 """Baskets of Walmart trips: which product was held out of a basket, by the rest of it? All simple methods in one table.
 
     python benchmarks/cross_sell_walmart.py --data DIR [--json FILE] [--quick] [--only ROWS] [--seed N] [--work DIR]
+    python benchmarks/cross_sell_walmart.py --data DIR --dev
 
 DIR is walmart-trips, or holds it; `--file FILE` takes any other file of one basket a line. 7,000 baskets are drawn by
 the seed and held out whole, and of 4,000 of them one product; the protocol is cross-sell. Settings of all rows are
-fixed beforehand: nothing is tuned on these baskets. Damping and floor of the evidence were chosen on baskets of the
-training part.
+fixed beforehand: nothing is tuned on these baskets. How the evidence trades popularity for range was chosen on baskets
+of the training part: `--dev` holds 4,500 of them out, prints what each trade gives there, and leaves the test alone.
 """
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 from _baskets import basket_file, held_out
 from _real import data_folder
 from _report import Row, report
 from _tables import Rows, chosen, figure, table_arguments, trained
-from endcap import evaluate
+from endcap import Shop, evaluate
 from endcap.evaluate.report import Report
+from endcap.models.cross_sell import CrossSell
+from endcap.models.cross_sell_evidence import Trade
 
 HELD_OUT, ASKED = 7_000, 4_000
 WHOLE = {"basket": "session", "k": 100_000}
@@ -43,9 +47,16 @@ ROWS: Rows = {
     "als": ("als", {"factors": 64}),
     "lightgcn": ("lightgcn", {"epochs": 20}),
     "sgns": ("sgns", {}),
+    "cross-sell walk": ("cross-sell", EVIDENCE | {"score_by": "walk"}),
     "cross-sell evidence undamped": ("cross-sell", EVIDENCE),
-    "cross-sell evidence": ("cross-sell", EVIDENCE | {"damping": 0.8, "floor": 30.0}),
+    "cross-sell evidence damped": ("cross-sell", EVIDENCE | {"damping": 0.8, "floor": 30.0}),
+    "cross-sell evidence": ("cross-sell", EVIDENCE | {"damping": 0.7, "floor": 30.0, "particular": 1.0}),
 }
+TRADES = (  # damping, floor and particular of the evidence
+    (0.0, 1.0, 0.0), (0.8, 50.0, 0.0), (0.8, 30.0, 0.0), (0.8, 12.0, 0.0), (0.8, 1.0, 0.0),
+    (0.8, 50.0, 1.0), (0.8, 30.0, 1.0), (0.7, 30.0, 1.0), (0.7, 30.0, 2.0),
+)  # fmt: skip
+FOR_TRADES = 4_500, 1_000  # validation baskets, and questions about them
 U, P = "/uniform1000", "/popularity1000"
 METRICS = (f"hit_rate@10{U}", f"mrr{U}", f"hit_rate@10{P}", f"mrr{P}", "hit_rate@10")
 MEASURED = {  # hit rate and MRR among uniform, among popularity-sampled negatives; covered; hit rate by training count
@@ -72,6 +83,9 @@ def main() -> None:
     shop = basket_file(path)
     n_held_out = min(HELD_OUT, shop.n_users // 10) if given.file else HELD_OUT
     train, test = held_out(shop, n_held_out, seed=given.seed)
+    if given.dev:
+        frontier(train, given)
+        return
     rows = chosen(ROWS, given)
     models = trained(rows, train, given, path.stem, hold_back=False)
     outcome = evaluate(
@@ -92,6 +106,21 @@ def main() -> None:
         "hit rate among uniform by training baskets; an earlier measurement on other draws of the same file, in which "
         "a tie counted as its middle place. A row is met within two standard errors (.016 and .012) of both hit rates.",
     )  # fmt: skip
+
+
+def frontier(train: Shop, given: argparse.Namespace) -> None:
+    """Print what each trade of popularity gives on validation baskets, by one evidence that learnt from the others."""
+    n_baskets, n_questions = FOR_TRADES
+    known, validation = held_out(train, min(n_baskets, train.n_users // 10), seed=given.seed + 1)
+    model = CrossSell(**EVIDENCE).fit(known, seed=given.seed, threads=given.threads, show=True)
+    traded = {f"damping {d:g}, floor {f:g}, particular {p:g}": model.traded(Trade(d, f, p)) for d, f, p in TRADES}
+    outcome = evaluate(
+        (known, validation), traded, protocol="cross-sell", lengths=(10,), at_most=100 if given.quick else n_questions,
+        seed=given.seed, threads=given.threads, by_segment=True, show=True,
+    )  # fmt: skip
+    outcome.print()
+    for row in traded:
+        print(_row(outcome, row, None, given.seed).ours)
 
 
 def _row(outcome: Report, row: str, measured: tuple | None, seed: int) -> Row:

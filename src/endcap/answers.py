@@ -183,7 +183,7 @@ class TellsRivals(Protocol):
     """Tells what goes with what is asked about from what stands in its place."""
 
     def rivals(self, request: Request, items: Items) -> NDArray[np.bool_] | None:
-        """(n,) which of these items it knows are more likely rivals; None where it cannot tell."""
+        """(n,) which of these items, all known to it, are more likely rivals; None where it cannot tell."""
         ...
 
 

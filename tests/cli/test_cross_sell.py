@@ -19,7 +19,15 @@ from endcap.shop import Shop
 from endcap.shop.ingest import ingest
 from endcap.simulate import ShopSettings
 
-TRAINED = ["dim=8", "epochs=1", "batch_size=512", "negatives=64", "text=none", "complement=logistic"]
+TRAINED = [
+    "dim=8",
+    "epochs=1",
+    "batch_size=512",
+    "negatives=64",
+    "text=none",
+    "complement=logistic",
+    "score_by=network",
+]
 
 
 class Said(NamedTuple):

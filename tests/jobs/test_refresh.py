@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from endcap.artefact import exclusive
+from endcap.artefact import exclusive, read_manifest
 from endcap.errors import EndcapError, InputError
 from endcap.jobs.publish import publish
 from endcap.jobs.refresh import WORKSHOP, refresh
@@ -132,6 +132,25 @@ def test_a_plan_makes_the_first_release(own_shop: Path, tmp_path: Path):
     assert row["trained_until"] == int(Shop.open(own_shop).events.time.max()) + 1
 
 
+def test_relations_go_on_by_the_plan_or_their_loss_is_told(own_shop: Path, tmp_path: Path):
+    pytest.importorskip("torch")
+    items = Shop.open(own_shop).items
+    (tmp_path / "links.csv").write_text(f"item,other,relation\n{items[0]},{items[1]},complement\n")
+    quick = {"dim": 4, "epochs": 1, "batch_size": 4096, "text": "none", "complement": "none", "score_by": "network"}
+    plan = {"system": "cross-sell", "settings": quick, "relations": str(tmp_path / "links.csv")}
+    first = refresh(own_shop, tmp_path / "releases", settings={"models": {"x": plan}})
+    assert (first.models["x"].action, first.models["x"].why) == ("trained", "")
+    folder = opened(tmp_path / "releases").model_folders["x"]
+    assert read_manifest(folder, kind="model")["learned"]["relations"] == 1
+    other = plan | {"relations": "", "settings": quick | {"dim": 2}}
+    lenient = {"margin": 1.0, "coverage": 0.0}
+    second = refresh(own_shop, tmp_path / "releases", settings={"models": {"x": other}, "gate": lenient})
+    assert second.models["x"].action == "trained"
+    assert second.models["x"].why.startswith("without the 1 relations that the live one was given")
+    with pytest.raises(InputError, match="relations: als learns from the log alone"):
+        refresh(own_shop, tmp_path / "releases", settings={"models": {"x": plan | {"system": "als", "settings": {}}}})
+
+
 def test_a_model_that_fails_stays_as_it_is_and_the_others_go_on(own_shop: Path, shelf: Path, monkeypatch):
     before = opened(shelf).manifest["models"]["co-occurrence"]
 
@@ -188,6 +207,7 @@ def test_a_second_refresh_gives_up(own_shop: Path, shelf: Path):
         ({"models": {"../als": {"system": "als"}}}, "cannot be a name"),
         ({"models": {"als": {"evry": "1d"}}}, "evry"),
         ({"models": {"als": {"every": "often"}}}, "not a duration"),
+        ({"models": {"als": {"relations": "no.csv"}}}, "relations no.csv: a Parquet or CSV file is needed"),
         ({"gate": {"margins": 0.1}}, "margins"),
         ({"hold_out": "some"}, "not a duration"),
         ({"keep": "many"}, "keep"),

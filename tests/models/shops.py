@@ -52,3 +52,17 @@ def checkerboard(n_items: int = 12, n_users: int = 40, seed: int = 0) -> Shop:
     return Shop.from_tables(
         table.set_column(3, "time", pa.array(np.array(rows)[:, 3].astype(np.int64) + 1_600_000_000))
     )
+
+
+def habits(n_people: int = 120, n_items: int = 60) -> Shop:
+    """Ten weekly baskets of each: two products by chance, and every second week item (person mod 12)."""
+    rng = np.random.default_rng(0)
+    users, items, times = [], [], []
+    for user in range(n_people):
+        for week in range(10):
+            inside = {*rng.integers(0, n_items, 2).tolist(), *([user % 12] if week % 2 else [])}
+            items += [f"i{item:02}" for item in sorted(inside)]
+            users += [f"u{user:03}"] * len(inside)
+            times += [1_600_000_000 + 86_400 * 7 * week + 60 * user] * len(inside)
+    table = {"user": users, "item": items, "interaction": ["purchase"] * len(items), "time": times}
+    return Shop.from_tables(pa.table(table))

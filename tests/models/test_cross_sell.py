@@ -202,3 +202,18 @@ def test_with_evidence_the_scores_are_its_own_and_come_back(tmp_path: Path) -> N
 
 def test_nobody_is_asked_for_nothing() -> None:
     assert len(trained().candidates(Request(k=5, basket=NOTHING))) == 0
+
+
+def test_rivals_are_told_among_what_shares_a_category() -> None:
+    _, (_, leaf) = shop(), truth()
+    ids = shop().items.ids.to_pylist()
+    everything = np.arange(N_ITEMS, dtype=np.int32)
+    told = [trained().rivals(Request(k=1, item=item), everything) for item in range(0, N_ITEMS, 10)]
+    same = [np.array([leaf[name] == leaf[ids[item]] for name in ids]) for item in range(0, N_ITEMS, 10)]
+    told, same = np.stack(told), np.stack(same)
+    assert told[same].mean() > 0.8
+    assert not told[~same].any()
+    assert (
+        CrossSell(**SETTINGS | {"epochs": 1}, complement="none").fit(shop()).rivals(Request(k=1, item=3), everything)
+        is None
+    )

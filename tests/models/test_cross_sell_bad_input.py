@@ -20,10 +20,12 @@ from endcap.errors import DamagedArtefact, InputError
 from endcap.models.cross_sell import CrossSell
 from endcap.models.cross_sell_score import FLOOR
 
-from .shops import simulated
+from .shops import habits, simulated
 
 QUICK = {"dim": 8, "epochs": 2, "batch_size": 128, "text_buckets": 256, "complement": "none", "score_by": "network"}
 CLICK, PURCHASE = 0, 3
+NUMBERS = st.integers(-3, 4_000) | st.integers(0, 50) | st.sampled_from([2**31 - 1, -(2**31)])
+SOME = st.lists(NUMBERS, max_size=30).map(lambda numbers: np.array(numbers, np.int32))
 HUGE = " ".join(f"x{number}" for number in range(10_000))
 
 
@@ -54,6 +56,12 @@ def groups() -> list[str]:
 def trained() -> CrossSell:
     """With a classifier and evidence."""
     return CrossSell(**QUICK | {"complement": "boosting", "score_by": "evidence"}).fit(Shop.from_tables(*simulated()))
+
+
+@cache
+def of_habits() -> CrossSell:
+    """What is bought next, by people who bought several times."""
+    return CrossSell(**QUICK | {"score_by": "next"}).fit(habits())
 
 
 def asked(model: CrossSell, item: str, k: int = 5) -> list[str]:
@@ -152,18 +160,24 @@ def test_an_unknown_product_in_a_basket_changes_nothing() -> None:
     np.testing.assert_array_equal(a.scores, b.scores)
 
 
-NUMBERS = st.integers(-3, 4_000) | st.sampled_from([2**31 - 1, -(2**31)])
-SOME = st.lists(NUMBERS, max_size=30).map(lambda numbers: np.array(numbers, np.int32))
-
-
-@given(item=st.none() | NUMBERS, basket=SOME, past=SOME, items=SOME, k=st.integers(1, 300), seed=st.integers(0, 99))
-@settings(max_examples=150, deadline=None, derandomize=True)
+@pytest.mark.parametrize("score_by", ["evidence", "next"])
+@given(
+    item=st.none() | NUMBERS,
+    basket=SOME,
+    past=SOME,
+    items=SOME,
+    k=st.integers(1, 300),
+    seed=st.none() | st.integers(0, 9),
+)
+@settings(max_examples=100, deadline=None, derandomize=True)
 def test_whatever_is_asked_the_answer_is_a_list(
-    item: int | None, basket: np.ndarray, past: np.ndarray, items: np.ndarray, k: int, seed: int
+    score_by: str, item: int | None, basket: np.ndarray, past: np.ndarray, items: np.ndarray, k: int, seed: int | None
 ) -> None:
-    model, n = trained(), len(trained().origin.items)
-    allowed = np.random.default_rng(seed).random(n) < 0.5 if seed % 2 else None
-    history = History(past, np.zeros(len(past), np.int8), np.arange(len(past)))
+    model = trained() if score_by == "evidence" else of_habits()
+    assert model._chosen == score_by
+    n = len(model.origin.items)
+    allowed = None if seed is None else np.random.default_rng(seed).random(n) < 0.5
+    history = History(past, np.full(len(past), PURCHASE, np.int8), np.arange(len(past)))
     request = Request(k=k, item=item, basket=basket, history=history, allowed=allowed)
     answer = model.candidates(request)
     assert len(answer) <= k
@@ -178,10 +192,10 @@ def test_whatever_is_asked_the_answer_is_a_list(
     assert scores.shape == items.shape
     assert np.isfinite(scores).all()
     for one in answer.items[:2].tolist():
-        assert {reason.kind for reason in model.explain(request, one)} <= {"relation", "strategy"}
-    known = items[(items >= 0) & (items < n)]
-    parts = model.parts(model._asked_of(request), known) if len(model._asked_of(request)) else None
-    for values, low in zip(parts or (), (0, 0, FLOOR), strict=bool(parts)):
+        assert model.explain(request, one)
+    known, asked_with = items[(items >= 0) & (items < n)], model._asked_of(request)
+    parts = model.parts(asked_with, known, history) if len(asked_with) else ()
+    for values, low in zip(parts, (0, 0, FLOOR) if parts else (), strict=True):
         assert ((values >= low - 1e-6) & (values <= 1 + 1e-6)).all()
     lists, list_scores = model.related_batch(items, CLICK, PURCHASE, k, allowed)
     assert lists.shape == list_scores.shape == (len(items), k)

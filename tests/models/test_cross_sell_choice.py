@@ -12,9 +12,11 @@ from scipy.sparse import csr_array
 
 from endcap import Shop, models, simulate
 from endcap.answers import Request
+from endcap.errors import InputError
 from endcap.graph import Baskets
 from endcap.models.cross_sell import CrossSell
 from endcap.models.cross_sell_choice import Likely, Network, best_of, figure_of, questions_of
+from endcap.models.cross_sell_evidence import Trade
 from endcap.simulate import ShopSettings
 
 SMALL = {
@@ -131,6 +133,20 @@ def test_where_evidence_scores_a_list_has_its_order() -> None:
     score = model.score(Request(k=1, item=7), everything)
     score[7] = -np.inf
     np.testing.assert_allclose(parts.similarity, np.exp(score[answer.items] - score.max()), rtol=1e-5)
+
+
+def test_popularity_is_traded_without_another_training() -> None:
+    model = CrossSell(**SMALL, score_by="evidence").fit(shop())
+    traded = model.traded(Trade(0.8, 5, 1))
+    assert (traded.config.damping, traded.config.floor, traded.config.particular) == (0.8, 5, 1)
+    request, everything = Request(k=5, item=7), np.arange(80, dtype=np.int32)
+    before, after = model.score(request, everything), traded.score(request, everything)
+    assert not np.array_equal(np.argsort(before), np.argsort(after))
+    np.testing.assert_array_equal(model.score(request, everything), before)
+    bought = model._bought[np.argsort(-after)[:20]].sum()
+    assert bought < model._bought[np.argsort(-before)[:20]].sum()
+    with pytest.raises(InputError, match="train it with score_by=evidence"):
+        CrossSell(**SMALL, score_by="network").fit(shop()).traded(Trade())
 
 
 def test_a_shop_too_small_for_a_choice_gets_the_network_and_the_log_says_so(

@@ -9,7 +9,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from endcap.graph import Baskets
-from endcap.models.cross_sell_evidence import COLUMNS, POOL, PairEvidence, Weigher, lists_of
+from endcap.models.cross_sell_evidence import COLUMNS, POOL, PairEvidence, Trade, Weigher, lists_of
 
 LISTS = [[0, 1, 2], [0, 1], [1, 3], [2, 3, 4], [0, 4]]
 CATEGORY = np.array([0, 0, 1, 1, -1, 1])
@@ -144,18 +144,16 @@ def planted(n: int = 3_000, seed: int = 0) -> tuple[Baskets, np.ndarray]:
 @cache
 def learnt() -> Weigher:
     baskets, category = planted()
-    return Weigher.fitted(
-        baskets, category, at_most=300, per_basket=2, never=None, damping=0, floor=1, seed=0, threads=1
-    )
+    return Weigher.fitted(baskets, category, at_most=300, per_basket=2, never=None, trade=Trade(), seed=0, threads=1)
 
 
-def weigher(damping: float = 0, floor: float = 1) -> Weigher:
-    return Weigher(learnt().evidence, learnt().head, damping=damping, floor=floor)
+def weigher(*trade: float) -> Weigher:
+    return Weigher(learnt().evidence, learnt().head, Trade(*trade))
 
 
 def test_planted_groups_are_found_and_damping_lets_go_of_what_everybody_buys() -> None:
     plain, damped = weigher(), weigher(2)
-    walk = Weigher(plain.evidence, None, damping=0, floor=1)
+    walk = Weigher(plain.evidence, None, Trade())
     for item in (0, 57, 90):
         asked, group = np.array([item], np.int32), set(range(item // 4 * 4, item // 4 * 4 + 4)) - {item}
         for scorer in (plain, walk):
@@ -163,10 +161,10 @@ def test_planted_groups_are_found_and_damping_lets_go_of_what_everybody_buys() -
         assert group == set(damped.nearest(asked, 3).tolist())
 
 
-@pytest.mark.parametrize("damping", [0, 1.5])
-def test_lists_are_the_best_of_all_scores(damping: float) -> None:
+@pytest.mark.parametrize("trade", [(), (1.5,), (0.8, 30, 0.5)])
+def test_lists_are_the_best_of_all_scores(trade: tuple[float, ...]) -> None:
     """The shop has fewer items than are weighed for a list."""
-    scorer, everything = weigher(damping), np.arange(161, dtype=np.int32)
+    scorer, everything = weigher(*trade), np.arange(161, dtype=np.int32)
     assert len(everything) < POOL
     allowed = np.random.default_rng(0).random(161) < 0.7
     for asked in (np.array([3], np.int32), np.array([3, 90, 160], np.int32)):
@@ -178,9 +176,22 @@ def test_lists_are_the_best_of_all_scores(damping: float) -> None:
             np.testing.assert_array_equal(scorer.nearest(asked, 5, mask), best[:5])
 
 
+def test_what_goes_together_above_all_else_comes_first_and_the_rest_keeps_its_order() -> None:
+    """160 lies in half of all baskets, and so is likely beside everything and particular to nothing."""
+    asked, everything = np.array([57], np.int32), np.arange(161, dtype=np.int32)
+    plain, both = weigher(), weigher(0, 1, 3)
+    before, after = plain.score(asked, everything), both.score(asked, everything)
+    group = [56, 58, 59]
+    assert (after[group] - after[160] > before[group] - before[160]).all()
+    others = np.setdiff1d(np.flatnonzero(before < before[group].min()), asked)
+    np.testing.assert_array_equal(np.argsort(-before[others])[20:], np.argsort(-after[others])[20:])
+    for some in (everything[:90], everything[50:60]):  # a score does not depend on what else is scored
+        np.testing.assert_allclose(both.score(asked, some), after[some], rtol=1e-4)
+
+
 def test_where_walks_end_what_is_bought_most_follows() -> None:
     evidence = PairEvidence.of(Baskets.of_lists([[0, 1], [2, 3], [2, 4], [2, 5]]), np.full(7, -1))
-    walk = Weigher(evidence, None, damping=0, floor=1)
+    walk = Weigher(evidence, None, Trade())
     assert walk.nearest(np.array([0], np.int32), 3).tolist() == [1, 2, 3]
     assert walk.nearest(np.array([0], np.int32), 9).tolist() == [1, 2, 3, 4, 5]
     allowed = np.array([True, False, True, False, True, True, True])
@@ -188,8 +199,8 @@ def test_where_walks_end_what_is_bought_most_follows() -> None:
 
 
 def test_it_comes_back_from_its_arrays() -> None:
-    found, asked, items = weigher(0.5, 10), np.array([1, 3], np.int32), np.arange(161, dtype=np.int32)
-    for scorer in (found, Weigher(found.evidence, None, damping=0.5, floor=10)):
-        again = Weigher.restored(scorer.arrays(), damping=0.5, floor=10)
+    found, asked, items = weigher(0.5, 10, 0.3), np.array([1, 3], np.int32), np.arange(161, dtype=np.int32)
+    for scorer in (found, Weigher(found.evidence, None, found.trade)):
+        again = Weigher.restored(scorer.arrays(), found.trade)
         np.testing.assert_array_equal(scorer.score(asked, items), again.score(asked, items))
         np.testing.assert_array_equal(scorer.nearest(asked, 9), again.nearest(asked, 9))

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
 import pytest
 from scipy.sparse import csr_array
 
-from endcap.graph import graph_of
+from endcap import Shop, models, simulate
+from endcap.answers import Request
+from endcap.graph import Baskets, graph_of
+from endcap.models.cross_sell import CrossSell
 from endcap.models.cross_sell_links import (
     RIDGE,
     VOUCHED,
@@ -202,3 +208,73 @@ def test_too_few_links_teach_nothing() -> None:
     nothing = csr_array((4, 4), dtype=np.float32)
     for told in (Told(nothing), Told(links((0, 1), (2, 3)), links((0, 1))), Told(links((0, 1), (1, 2), (2, 0)))):
         assert LinkWeigher.fitted(told, matchings=3, at_most=9, rivals_hidden=True, seed=0, threads=1) is None
+
+
+def a_shop() -> Shop:
+    """Everybody looked at some items; nobody bought any."""
+    rng = np.random.default_rng(1)
+    events = pa.table({
+        "user": [f"u{row % 40}" for row in range(400)],
+        "item": [f"i{item}" for item in rng.integers(0, N, 400)],
+        "interaction": ["click"] * 400,
+        "time": pa.array(1_300_000_000 + 3600 * np.arange(400)).cast(pa.timestamp("s", tz="UTC")),
+    })  # fmt: skip
+    return Shop.from_tables(events, pa.table({"item": [f"i{item}" for item in range(N)]}))
+
+
+def told_in_ids(n_links: int) -> pa.Table:
+    """Links inside of groups, some of them of items that the shop does not know."""
+    rng = np.random.default_rng(2)
+    group = OF_GROUP * rng.integers(0, GROUPS, n_links)
+    one, other = (group + rng.integers(0, OF_GROUP, n_links) for _ in range(2))
+    item = [f"i{number}" for number in one] + ["gone", "i1", "i2", "i3"]
+    others = [f"i{number}" for number in other] + ["i5", "gone", "i2", "i9"]
+    return pa.table({"item": item, "other": others, "relation": ["complement"] * (n_links + 3) + ["looks nice"]})
+
+
+SMALL = {"dim": 8, "epochs": 1, "text": "none", "complement": "none", "link_pairs": 80}
+
+
+def test_a_model_given_links_lists_by_them_and_comes_back(tmp_path: Path) -> None:
+    shop = a_shop()
+    model = CrossSell(score_by="links", **SMALL).with_relations(told_in_ids(900)).fit(shop)
+    listed = model.related("i7", k=4)
+    assert {item for item, _ in listed} <= {f"i{number}" for number in range(6, 12)}
+    assert all(score > 0 for _, score in listed)
+    model.save(tmp_path / "model")
+    again = models.open(tmp_path / "model")
+    assert isinstance(again, CrossSell)
+    everything = np.arange(shop.n_items, dtype=np.int32)
+    request = Request(k=3, basket=np.array([3, 50], np.int32))
+    np.testing.assert_array_equal(model.score(request, everything), again.score(request, everything))
+    assert again.related("i7", k=4) == listed
+
+
+def test_validation_may_choose_links_and_says_what_it_compared() -> None:
+    model = CrossSell(score_by="auto", validation=0.2, **SMALL).with_relations(told_in_ids(900)).fit(a_shop())
+    found = model._learned()["score_by"]
+    assert set(found["figures"]) == {"network", "evidence", "walk", "links"}
+    assert found["figures"]["links"] > found["figures"]["network"]
+    assert found["chosen"] == max(found["figures"], key=found["figures"].get)
+
+
+def test_what_validation_asks_for_is_in_nothing_that_links_are_taught_by() -> None:
+    told = Told(links((0, 1), (1, 0), (2, 3), (0, 4)), links((1, 0), (2, 4)), csr_array(np.ones((3, 6), np.float32)))
+    left = told.without_baskets(Baskets.of_lists([[0, 1], [2, 3, 4]]))  # of buyers 0 and 1
+    assert sorted(zip(*(ends.tolist() for ends in left.goes_with.nonzero()), strict=True)) == [(0, 4), (2, 3)]
+    assert left.stands_for is not None
+    assert left.seen is not None
+    assert left.stands_for.nnz == 1
+    assert np.diff(left.seen.indptr).tolist() == [0, 0, 6]
+
+
+@pytest.mark.parametrize("given", [None, 0])
+def test_without_links_the_network_scores(given: int | None, caplog: pytest.LogCaptureFixture) -> None:
+    shop = Shop.from_tables(simulate.tables(simulate.ShopSettings(events=3000, items=60, best=0)).events)
+    model = CrossSell(score_by="links", **SMALL)
+    if given is not None:
+        model.with_relations(told_in_ids(given))
+    model.fit(shop)
+    assert "links do not score pairs" in caplog.text
+    assert model._learned()["score_by"]["chosen"] == "network"
+    assert len(model.related(shop.items[0], k=3)) == 3

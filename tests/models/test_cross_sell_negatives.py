@@ -16,7 +16,7 @@ from endcap.models.cross_sell import CrossSell
 from endcap.models.cross_sell_lesson import NONE, Lesson, Questions
 from endcap.models.cross_sell_negatives import HardNegatives
 from endcap.models.cross_sell_settings import CrossSellConfig
-from endcap.models.hiding import DAY
+from endcap.models.hiding import DAY, HidingGraph
 from endcap.nn.losses import Proposal
 
 N_ITEMS = 200
@@ -93,8 +93,7 @@ def lesson_of(**settings: object) -> Lesson:
     made = Baskets.of_lists(lists)
     user, day = np.array([0, 0, 0, 1, 1, 2], np.int32), np.array([0, 30, 60, 0, 1, 5], np.int64)
     dated = Baskets(made.offsets, made.items, user, day * DAY)
-    model._bought = np.bincount(made.items, minlength=10)
-    from endcap.models.hiding import HidingGraph
+    model._bought, model._arrived = np.bincount(made.items, minlength=10), np.zeros(10, np.int64)
 
     def graphs(kept: np.ndarray) -> HidingGraph:
         return HidingGraph(dated.where(kept), 10, model.config, 1)

@@ -13,9 +13,8 @@ from scipy.sparse import csr_array
 from endcap import Shop, models, simulate
 from endcap.answers import EncodesItems, Request
 from endcap.errors import InputError
-from endcap.graph import important_neighbours
 from endcap.models.cross_sell import CrossSell
-from endcap.models.cross_sell_new import FEW, expected, moved, strategy
+from endcap.models.cross_sell_new import FEW, Placed, expected, filled, strategy
 from endcap.simulate import ShopSettings
 
 SETTINGS = {
@@ -50,14 +49,14 @@ def whole_graph(model: CrossSell) -> csr_array:
 
 def links_of(model: CrossSell, items: np.ndarray) -> tuple[csr_array, csr_array]:
     """What known items hear in the graph of the model: what baskets made, and what the catalogue says."""
-    every = whole_graph(model)
-    made_by_none = every.copy()
-    made_by_none.data = np.where(np.isin(np.arange(every.nnz), model._towers.graph.extra), every.data, 0)
-    bought = every - made_by_none
-    for part in (bought, made_by_none):
-        part.eliminate_zeros()
-        part.sort_indices()
-    return csr_array(bought)[items], csr_array(made_by_none)[items]
+    like = model._towers.graph.extras()
+    bought = csr_array(whole_graph(model) - like)
+    bought.eliminate_zeros()
+    return bought[items], like[items]
+
+
+def seen_lately(model: CrossSell, items: np.ndarray) -> np.ndarray:
+    return np.where(model._lately, model._bought, np.inf)[items]
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
@@ -65,11 +64,14 @@ def test_a_known_product_with_its_own_neighbours_is_what_training_made_of_it(enc
     model = trained(encoder, id_embedding=False)
     items = np.arange(0, N_ITEMS, 3)
     bought, like = links_of(model, items)
-    if encoder == "pinsage":
-        walked = whole_graph(model)
-        walked.data *= model._towers.graph.quiet[walked.indices]
-        bought, like = important_neighbours(walked, k=50)[items], None
-    source, target = model.embed_new(shop().catalogue.take(items), bought, like)
+    if encoder == "pinsage":  # its walks follow catalogue links, too: of what is well known there are none
+        known = np.diff(like.indptr) == 0
+        items, like = items[known], None
+        near, shares = model._towers._heard(model._towers.graph.mass)
+        bought = csr_array((shares.numpy(), near.columns, near.offsets), shape=near.shape)[items]
+    source, target = model.embed_new(
+        shop().catalogue.take(items), bought, like, baskets=seen_lately(model, items), lift=model._lift[items]
+    )
     np.testing.assert_allclose(source, model._source[items], atol=1e-5)
     np.testing.assert_allclose(target, model._target[items], atol=1e-5)
     assert np.abs(source).sum(1).min() > 0
@@ -79,11 +81,12 @@ def test_what_few_have_bought_is_embedded_as_if_it_were_new_though_others_have_r
     model = trained()
     few = np.flatnonzero(model._bought <= FEW)
     bought, like = links_of(model, few)
-    np.testing.assert_allclose(
-        model.embed_new(shop().catalogue.take(few), bought, like)[1], model._target[few], atol=1e-5
-    )
+    found = model.embed_new(
+        shop().catalogue.take(few), bought, like, baskets=seen_lately(model, few), lift=model._lift[few]
+    )[1]
+    np.testing.assert_allclose(found, model._target[few], atol=1e-5)
     many = np.flatnonzero(model._bought > FEW)
-    theirs = model.embed_new(shop().catalogue.take(many), *links_of(model, many))[1]
+    theirs = model.embed_new(shop().catalogue.take(many), *links_of(model, many), lift=model._lift[many])[1]
     assert np.abs(theirs - model._target[many]).max() > 1e-2
 
 
@@ -132,19 +135,56 @@ def test_new_products_are_asked_for_as_what_they_are_like_is() -> None:
     assert np.mean(ranks) < 0.25
 
 
-def test_what_nobody_has_bought_is_asked_with_and_answered_and_says_so() -> None:
+def test_what_came_lately_is_asked_with_and_answered_and_says_so() -> None:
     model = trained()
-    unbought = np.flatnonzero(model._bought == 0)
+    unbought = np.flatnonzero((model._bought == 0) & model._lately)
     assert len(unbought)
     assert model._answerable[unbought].all()
     assert len(model.candidates(Request(k=5, item=int(unbought[0]))))
     everything = np.arange(N_ITEMS, dtype=np.int32)
     scores = model.score(Request(k=5, basket=np.array([3], np.int32)), everything)
-    assert (scores[unbought] > scores.min()).any()
+    assert (scores[unbought] > scores.min()).all()
     reasons = model.explain(Request(k=5, item=3), int(unbought[0]))
     assert [reason.note for reason in reasons if reason.kind == "strategy"] == ["features and catalogue links"]
-    without = CrossSell(**SETTINGS, unbought=False).fit(shop())
+    without = CrossSell(**SETTINGS | {"epochs": 1}, unbought=False).fit(shop())
     assert not without._answerable[unbought].any()
+
+
+def test_what_nobody_wanted_all_the_time_is_not_answered() -> None:
+    model = trained()
+    unwanted = np.flatnonzero((model._bought == 0) & ~model._lately)
+    assert len(unwanted)
+    assert not model._answerable[unwanted].any()
+    everything = np.arange(N_ITEMS, dtype=np.int32)
+    scores = model.score(Request(k=5, basket=np.array([3], np.int32)), everything)
+    assert (scores[unwanted] == scores.min()).all()
+
+
+class Listed:
+    """Scores of items, the same for whoever asks."""
+
+    def __init__(self, scores: list[float]) -> None:
+        self.scores = np.array(scores, np.float32)
+
+    def score(self, asked: np.ndarray, items: np.ndarray) -> np.ndarray:
+        return self.scores[items]
+
+    def nearest(self, asked: np.ndarray, k: int, allowed: np.ndarray | None = None) -> np.ndarray:
+        order = np.argsort(-self.scores, kind="stable").astype(np.int32)
+        return order[: k if allowed is None else None][slice(None) if allowed is None else allowed[order]][:k]
+
+
+def test_what_came_lately_stands_among_evidence_where_the_network_puts_it() -> None:
+    evidence, network = Listed([-1, -2, -3, -4, -9, -9]), Listed([5, 1, 0, -3, 4, -8])
+    lately = np.array([0, 0, 0, 0, 1, 1], bool)
+    placed, asked, items = Placed(evidence, network, lately), np.array([0], np.int32), np.arange(6, dtype=np.int32)
+    np.testing.assert_array_equal(placed.score(asked, items), [-1, -2, -3, -4, -2, -9])  # second of the network's list
+    np.testing.assert_array_equal(placed.nearest(asked, 3), [0, 1, 4])
+    allowed = np.array([0, 0, 1, 1, 1, 1], bool)
+    np.testing.assert_array_equal(placed.nearest(asked, 3, allowed), [4, 2, 3])
+    nobody = Placed(evidence, network, np.zeros(6, bool))
+    np.testing.assert_array_equal(nobody.nearest(asked, 6), evidence.nearest(asked, 6))
+    np.testing.assert_array_equal(nobody.score(asked, items), evidence.scores)
 
 
 def test_strategy_by_baskets() -> None:
@@ -165,13 +205,11 @@ def test_what_came_lately_is_foreseen_by_its_rate_and_by_what_is_like_it() -> No
     np.testing.assert_array_equal(expected(np.zeros(2, int), np.ones(2), csr_array((2, 2))), 1)
 
 
-def test_offsets_move_along_the_line_that_they_make_with_the_baskets() -> None:
-    bought = np.array([1, 10, 100, 0])
-    offset = (0.5 * np.log(np.maximum(bought, 1))).astype(np.float32)
-    found = moved(offset, bought, np.array([1, 10, 200, 50.0]))
-    np.testing.assert_allclose(found, 0.5 * np.log([1, 10, 200, 50]), rtol=1e-5)
-    alike = np.array([7, 7, 0, 0])
-    np.testing.assert_array_equal(moved(offset, alike, np.full(4, 7.0)), offset)
+def test_what_nobody_bought_gets_its_offset_from_the_baskets_that_are_foreseen() -> None:
+    bought, foreseen = np.array([1, 10, 100, 0]), np.array([1, 10, 200, 50.0])
+    offset = np.append(0.5 * np.log(foreseen[:3]), 7).astype(np.float32)
+    np.testing.assert_allclose(filled(offset, bought, foreseen), 0.5 * np.log(foreseen), rtol=1e-5)
+    np.testing.assert_array_equal(filled(offset, np.array([7, 7, 0, 0]), np.full(4, 7.0)), offset)
 
 
 @pytest.mark.parametrize(
@@ -192,3 +230,8 @@ def test_the_typed_encoder_says_that_it_cannot() -> None:
     with pytest.raises(InputError, match="encoder=typed embeds no product"):
         model.embed_new(shop().catalogue.slice(0, 1))
     assert not model.encode_items(shop().catalogue.slice(0, 2)).any()
+
+
+def test_a_number_for_each_product_is_needed() -> None:
+    with pytest.raises(InputError, match=r"baskets: .3,.; one number for each of 1"):
+        trained().embed_new(shop().catalogue.slice(0, 1), baskets=np.ones(3))

@@ -14,27 +14,17 @@ from endcap import Shop, models
 from endcap.answers import History, Request
 from endcap.graph import Baskets
 from endcap.models.cross_sell import CrossSell
-from endcap.models.cross_sell_evidence import PairEvidence
-from endcap.models.cross_sell_next import COLUMNS, DAY, Past, _columns, _cuts, _questions, _sold
+from endcap.models.cross_sell_next import COLUMNS, DAY, Known, Past, _cuts, _lives, _questions
+
+from .shops import habits
 
 QUICK = {"dim": 4, "layers": 0, "epochs": 1, "text": "none", "complement": "none", "score_by": "next"}
-N_PEOPLE, N_ITEMS, PURCHASE = 120, 60, 3
+N_ITEMS, PURCHASE = 60, 3
 
 
 @cache
 def shop() -> Shop:
-    """Ten weekly baskets of each: two products by chance, and every second week the person's own one."""
-    rng = np.random.default_rng(0)
-    users, items, times = [], [], []
-    for user in range(N_PEOPLE):
-        for week in range(10):
-            inside = {*rng.integers(0, N_ITEMS, 2).tolist(), *([user % 12] if week % 2 else [])}
-            items += [f"i{item:02}" for item in sorted(inside)]
-            users += [f"u{user:03}"] * len(inside)
-            times += [1_600_000_000 + 86_400 * 7 * week + 60 * user] * len(inside)
-    return Shop.from_tables(
-        pa.table({"user": users, "item": items, "interaction": ["purchase"] * len(items), "time": times})
-    )
+    return habits(n_items=N_ITEMS)
 
 
 @cache
@@ -68,13 +58,14 @@ def test_nobody_s_past_speaks_for_others() -> None:
     assert strangers[own(5)] < with_past[own(5)]
 
 
-def test_lists_are_in_the_order_of_scores() -> None:
+def test_the_likeliest_item_is_in_the_list_and_the_measure_of_the_others() -> None:
     request = asked_by(17)
+    scores = trained().score(request, np.arange(N_ITEMS, dtype=np.int32))
+    scores[request.basket] = -np.inf
     answer = trained().candidates(request)
-    scores = trained().score(request, answer.items)
-    assert (np.diff(scores) <= 1e-6).all()
-    assert scores[0] == pytest.approx(np.delete(trained().score(request, np.arange(N_ITEMS, dtype=np.int32)),
-                                                request.basket).max())  # fmt: skip
+    assert scores.argmax() in answer.items
+    similarity = answer.parts["similarity"]
+    np.testing.assert_allclose(similarity, np.exp(scores[answer.items] - scores.max()), rtol=1e-4)
 
 
 def test_it_comes_back_with_the_folder(tmp_path: Path) -> None:
@@ -112,15 +103,15 @@ def test_a_lesson_asks_with_the_last_basket_for_what_the_next_one_adds() -> None
 
 def test_columns_of_the_person_and_the_season() -> None:
     known = baskets().where(np.array([1, 1, 0, 1, 0], bool))
-    evidence, lately = PairEvidence.of(known, np.full(6, -1)), _sold(known, 6)
     past = Past(np.array([0, 1, 0, 2], np.int32), np.array([60, 60, 0, 0], np.float32))
-    found = _columns(evidence, lately, evidence.reach(np.array([0, 2], np.int32)), past, np.arange(6))
+    found = Known.of(known, np.full(6, -1)).columns(np.array([0, 2], np.int32), past, np.arange(6))
     columns = dict(zip(COLUMNS, found.T, strict=True))
     assert columns["bought by the asker"].tolist() == [2, 1, 1, 0, 0, 0]
     np.testing.assert_allclose(columns["the same, faded"], [1.5, 0.5, 1, 0, 0, 0])
     np.testing.assert_allclose(columns["sold in weeks"], [1.25, 1.25, 1, 0, 0, 1])
     assert columns["walk1 of all bought"][5] > 0  # by way of 1, which is not in the last basket
     assert columns["walk1"][5] == 0
+    assert columns["walk1 by people"][5] > columns["walk1 by people"][4] == 0
 
 
 def test_windows_end_the_log_and_leave_half_of_it() -> None:
@@ -135,3 +126,10 @@ def test_a_history_counts_purchases_once_an_order() -> None:
     history = History(np.array([4, 4, 2, 4, 9], np.int32), np.array([3, 3, 3, 3, 0], np.int8), times)
     past = Past.of(history, PURCHASE)
     assert (past.items.tolist(), past.days.tolist()) == ([2, 4, 4], [1, 1, 0])
+
+
+def test_a_life_holds_everything_once_and_wholesalers_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    lives = _lives(baskets())
+    assert [part.tolist() for part in np.split(lives.items, lives.offsets[1:-1])] == [[0, 1, 2, 3, 4], [1, 5], [3]]
+    monkeypatch.setattr("endcap.models.cross_sell_next.WHOLESALE", 4)
+    assert _lives(baskets()).user.tolist() == [1, 2]

@@ -25,11 +25,15 @@ TYPED = {**QUICK, "encoder": "typed", "directed": True}
 
 
 @cache
-def shop() -> Shop:
-    made = simulate.tables(
+def made() -> simulate.SimulatedShop:
+    return simulate.tables(
         ShopSettings(events=6_000, items=60, users=250, seed=3, best=0, converts=0.8, checkout=0.9, days=200)
     )
-    return Shop.from_tables(made.events, made.items)
+
+
+@cache
+def shop() -> Shop:
+    return Shop.from_tables(made().events, made().items)
 
 
 @cache
@@ -159,6 +163,29 @@ def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
         ours, theirs = (model.candidates(Request(k=8, item=item)) for model in (trained(), opened))
         np.testing.assert_array_equal(ours.items, theirs.items)
         np.testing.assert_array_equal(ours.scores, theirs.scores)
+
+
+def lists(model: CrossSell) -> np.ndarray:
+    return model.related_batch(np.arange(len(model._bought), dtype=np.int32), 0, 3, 10)[0]
+
+
+def test_neither_the_order_of_rows_nor_what_comes_later_matters() -> None:
+    events = made().events.sort_by("time")
+    micros = events["time"].cast(pa.int64()).to_numpy() + np.arange(len(events))  # no two at one moment
+    events = events.set_column(
+        events.column_names.index("time"), "time", pa.array(micros).cast(pa.timestamp("us", "UTC"))
+    )
+    settings = {**TYPED, "epochs": 1}
+    items = made().items
+    whole = Shop.from_tables(events, items)
+    shuffled = Shop.from_tables(events.take(np.random.default_rng(0).permutation(len(events))), items)
+    np.testing.assert_array_equal(lists(CrossSell(**settings).fit(whole)), lists(CrossSell(**settings).fit(shuffled)))
+    end = int(np.quantile(micros, 0.8))
+    known = items.filter(pa.array(items["launched"].cast(pa.int64()).fill_null(0).to_numpy() < end))
+    before = Shop.from_tables(events.filter(pa.array(micros < end)), known)
+    view = whole.until(end)
+    assert view.items.fingerprint() == before.items.fingerprint()
+    np.testing.assert_array_equal(lists(CrossSell(**settings).fit(view)), lists(CrossSell(**settings).fit(before)))
 
 
 def test_the_gates_favour_the_relation_that_tells() -> None:

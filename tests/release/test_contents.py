@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 from known_shop import DAY, ITEMS, make_shop
 
-from endcap.release.contents import bought, group_items, histories, popular_order
-from endcap.shop import Shop
+from endcap.release.contents import bought, category_pairs, group_items, histories, popular_order
+from endcap.shop import Events, Shop, Vocabulary
 
 
 def named(order) -> list[str]:
@@ -73,3 +73,38 @@ def test_categories_of_one_branch_lie_together():
 def test_a_column_that_the_catalogue_lacks_makes_no_groups():
     groups = group_items(pa.table({"item": ["a"]}), "seller")
     assert (list(groups.names), groups.items.tolist()) == ([], [])
+
+
+def baskets_shop(baskets: list[list[int]], categories: list[str | None] | None) -> Shop:
+    """Item n is of categories[n]; basket b is one session of purchases of user b."""
+    n = max(item for basket in baskets for item in basket) + 1
+    session = np.repeat(np.arange(len(baskets), dtype=np.int32), [len(basket) for basket in baskets])
+    items = np.array([item for basket in baskets for item in basket], np.int32)
+    kind = np.full(len(items), 3, np.int8)
+    catalogue = {"item": [f"i{i}" for i in range(n)]} | ({} if categories is None else {"category": categories})
+    return Shop(
+        Events(session, items, kind, DAY * np.arange(len(items), dtype=np.int64), session),
+        Vocabulary(catalogue["item"]),
+        Vocabulary([f"u{user}" for user in range(len(baskets))]),
+        pa.table(catalogue),
+    )
+
+
+def test_categories_that_are_bought_together_go_by_baskets_over_the_root_of_the_others():
+    # tents with pegs in 2 of the 2 baskets that hold pegs, with bread in 3 of 16: 2 / 1.41 > 3 / 4
+    baskets = [[0, 1, 2], [0, 1, 2], [0, 2, 3], *([[2]] * 13), [0, 3]]
+    pairs = category_pairs(baskets_shop(baskets, ["tents", "pegs", "bread", None]))
+    assert pairs == {"tents": ["pegs", "bread"], "pegs": ["tents", "bread"], "bread": ["tents", "pegs"]}
+
+
+def test_one_basket_makes_no_pair_of_categories_and_a_huge_one_none_at_all():
+    assert category_pairs(baskets_shop([[0, 1], [0, 2], [2, 0]], ["a", "b", "c"])) == {"a": ["c"], "c": ["a"]}
+    wide = [list(range(60)), list(range(60))]
+    assert category_pairs(baskets_shop(wide, [f"c{n}" for n in range(60)])) == {}
+    assert category_pairs(baskets_shop([[0, 1], [1, 0]], ["a", "a"])) == {}
+
+
+def test_without_categories_or_purchases_nothing_goes_together(small_shop: Shop):
+    assert category_pairs(baskets_shop([[0, 1], [1, 0]], None)) == {}
+    assert category_pairs(baskets_shop([[0, 1], [1, 0]], [None, None])) == {}
+    assert category_pairs(small_shop.until(small_shop.start)) == {}

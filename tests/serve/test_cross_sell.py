@@ -116,10 +116,8 @@ def test_reasons_are_sentences_one_or_all(serving: Serving) -> None:
     first = [row.reasons for row in fresh(about("i0", k=2), both).items]
     assert first == [["Thing 1 -> Thing 2 -> Thing 58: by way of Thing 2"], ["bought together with Thing 1 57 times"]]
     everything = [row.reasons for row in fresh(about("i0", k=2, reasons=True), both).items]
-    assert everything[1] == [
-        "Thing 1 -> Thing 2 -> Thing 57: by way of Thing 2",
-        "in one basket so far; placed by: features and catalogue links",
-    ]
+    placed = "in one basket so far; placed by: features and catalogue links"
+    assert everything[1] == ["Thing 1 -> Thing 2 -> Thing 57: by way of Thing 2", placed]
 
 
 def test_nothing_of_the_basket_and_none_of_its_rivals(serving: Serving) -> None:
@@ -194,6 +192,33 @@ def test_a_model_that_fails_leaves_no_empty_page(serving: Serving, age: int) -> 
     assert len(given.items) == 5
     assert given.fallback is not None
     assert all(int(item[1:]) % 6 for item in shown(given)), "the model still tells rivals"
+
+
+class Newcomer:
+    """One new item, nearer than all others to whatever is asked."""
+
+    def candidates(self, request: Request, k: int, allowed: object) -> Candidates:
+        return Candidates(np.array([N_ITEMS], np.int32), np.full(1, 9, np.float32), ["goes"])
+
+    def near(self, item: int, k: int, allowed: object) -> Candidates:
+        raise AssertionError("what lies near a new item stands in its place")
+
+    def learn(self, changed: Items) -> None:
+        """Nothing to encode."""
+
+
+def test_a_new_item_joins_where_it_is_no_rival_and_is_asked_about_by_its_category(
+    serving: Serving, state: LiveState
+) -> None:
+    loaded = Loaded(GoesWith(UP), N_ITEMS, Newcomer(), "cross-sell")  # type: ignore[arg-type]
+    both = Serving(serving.release, {"x": loaded}, serving.surfaces, serving.catalogue)
+    state.update_items([msgspec.convert({"item": "new", "category": "shop/c0"}, ItemUpdate)]).result()
+    beside = fresh(about("i1", k=2, parts=True), both, state)
+    assert [(row.item, row.parts is None) for row in beside.items] == [("new", True), ("i58", False)]
+    assert shown(fresh(about("i0", k=2), both, state)) == ["i58", "i57"]
+    asked = fresh(about("new", k=60), both, state)
+    assert {row.source for row in asked.items} == {"recent-popularity"}
+    assert not [item for item in shown(asked) if int(item[1:]) % 6 == 0]
 
 
 # -- categories that go together ---------------------------------------------------------------------------------------
@@ -317,6 +342,7 @@ def test_a_trained_model_is_served_with_its_parts(tmp_path: Path, serving: Servi
     made = simulate.tables(ShopSettings(events=8_000, items=100, seed=1, best=0, converts=0.8, checkout=0.9))
     shop = Shop.from_tables(made.events, made.items)
     settings = {"dim": 8, "epochs": 1, "batch_size": 512, "negatives": 64, "text": "none", "complement": "logistic"}
+    settings["score_by"] = "network"
     model = models.create("cross-sell", settings).fit(shop)
     model.save(tmp_path / "model")
     written = write_release(tmp_path / "releases", shop, {"cross-sell": Part(tmp_path / "model", model.spaces())})

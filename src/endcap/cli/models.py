@@ -99,7 +99,8 @@ def train(
 
     from endcap import models
     from endcap.artefact import check_outside, check_replaceable
-    from endcap.cli.ranker import read_relations, train_ranker
+    from endcap.cli.ranker import train_ranker
+    from endcap.jobs.relations import give_relations, read_relations
     from endcap.settings import read_settings
     from endcap.shop import Shop
 
@@ -110,11 +111,11 @@ def train(
     if is_ranker and tune is not None:
         raise InputError("--tune: a ranker is not tuned; --set changes its settings")
     model = None if is_ranker else models.create(system, settings)
-    links = None if relations is None else read_relations(relations)
-    if links is not None and model is not None and not hasattr(model, "with_relations"):
-        raise InputError(f"--relations: {system} learns from the log alone; cross-sell and ranker take links")
-    if links is not None and tune is not None:
-        raise InputError("--tune: it would search without --relations; tune first, then train with what --set it finds")
+    if relations is not None and tune is not None:
+        raise InputError("--tune: it would search without --relations; tune first, then --set what it finds")
+    links = None if relations is None else read_relations(relations, "--relations")
+    if links is not None and model is not None:
+        give_relations(model, links, "--relations")
     budget_s = None if tune is None else _seconds(tune, "--tune")
     if out.exists() and not (out / "manifest.json").is_file():
         raise InputError(f"--out {out}: there is something that is no model folder; name another one")
@@ -133,8 +134,6 @@ def train(
     tuning, training = (out.resolve().with_name(f".{out.resolve().name}.{work}") for work in ("tuning", "training"))
     if budget_s is not None:
         model = _tuned(system, view, budget_s, tuning, settings=settings, seed=seed, threads=threads)
-    if links is not None and hasattr(model, "with_relations"):
-        model.with_relations(links)
     begun = time.monotonic()
     model.fit(view, seed=seed, threads=threads, show=True, checkpoint=training)
     model.save(out)

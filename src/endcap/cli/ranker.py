@@ -84,35 +84,3 @@ def _split_settings(settings: dict[str, Any], sources: dict[str, str]) -> tuple[
         else:
             own[key] = value
     return own, of_sources
-
-
-def read_relations(path: Path) -> pa.Table:
-    """Links between items: rows of item, other and relation, as text.
-
-    Raises:
-        InputError: if the file cannot be read, or lacks a column or a value.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-    from pyarrow import csv
-
-    from endcap.shop.relations import RELATION_COLUMNS
-
-    text = {name: pa.string() for name in RELATION_COLUMNS}
-    try:
-        if path.name.endswith((".csv", ".csv.gz")):
-            options = csv.ConvertOptions(column_types=text, null_values=[""], strings_can_be_null=True)
-            table = csv.read_csv(path, convert_options=options)
-        else:
-            table = pq.read_table(path)
-        if missing := [name for name in RELATION_COLUMNS if name not in table.column_names]:
-            found = ", ".join(table.column_names)
-            raise InputError(f"--relations {path}: there is no column {missing[0]!r}; it has {found}")
-        table = table.select(RELATION_COLUMNS).cast(pa.schema(list(text.items())))
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"--relations {path}: a Parquet or CSV file is needed ({error})") from None
-    for name in RELATION_COLUMNS:
-        if table[name].null_count:
-            row = table[name].is_null().index(True).as_py()
-            raise InputError(f"--relations {path}: row {row + 1} has no {name}")
-    return table

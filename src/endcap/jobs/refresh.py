@@ -19,6 +19,7 @@ from endcap.jobs.drain import drain
 from endcap.jobs.gate import GateSettings
 from endcap.jobs.publish import KEEP, GateRefused, PublishReport, publish
 from endcap.jobs.rank import train_again
+from endcap.jobs.relations import give_relations, read_relations
 from endcap.models import Model
 from endcap.models.ranker import Ranker
 from endcap.release import Release, live
@@ -40,12 +41,13 @@ class ModelPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         system: a name of `endcap systems`, or `ranker` for a ranker that is live; empty: the model's own name.
         every: how much newer the log must be than the model before it is trained again; empty: 1d, and 7d for a
             ranker, for which its sources are trained once more.
-        settings: the system's settings.
+        settings: the system's settings; relations: a file of links between items, as of `train --relations`.
     """
 
     system: str = ""
     every: str = ""
     settings: dict[str, Any] = {}
+    relations: str = ""
 
     @property
     def is_ranker(self) -> bool:
@@ -58,9 +60,12 @@ class ModelPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def untrained(self) -> Model | Ranker:
         """
         Raises:
-            InputError: for an unknown system or setting.
+            InputError: for an unknown system or setting, or relations that cannot be read or are not taken.
         """
-        return Ranker(**self.settings) if self.is_ranker else models.create(self.system, self.settings)
+        model = Ranker(**self.settings) if self.is_ranker else models.create(self.system, self.settings)
+        if self.relations:
+            give_relations(model, read_relations(Path(self.relations), "relations"), "relations")
+        return model
 
 
 class RefreshSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -237,6 +242,7 @@ class _Trainer:
                 model, outcome.why = self._trained_again(standing, plan, how)
             else:
                 model.fit(self.log.until(self.until), **how)
+                outcome.why = _without_links(standing, plan)
             model.save(self.workshop / name)
         except EndcapError as error:
             outcome.action, outcome.why = "failed", str(error)
@@ -266,6 +272,14 @@ class _Trainer:
             return True
         times = self.log.events.time
         return int(times[times < self.until].max()) - known["trained_until"] >= ON_TIME * duration(every)
+
+
+def _without_links(standing: Path | None, plan: ModelPlan) -> str:
+    """What is to be said of a model that was given links once, and now is not."""
+    told = 0 if standing is None else read_manifest(standing, kind="model")["learned"].get("relations", 0)
+    if not told or plan.relations:
+        return ""
+    return f"without the {told:,} relations that the live one was given: name their file, relations = FILE"
 
 
 def _is_news(report: RefreshReport, current: Release | None, log: Shop) -> bool:

@@ -25,14 +25,14 @@ class Links(NamedTuple):
     """A graph by rows, the strongest partner first.
 
     Attributes:
-        indptr: (n_items + 1,) int64; partner: (m,) int32; count: (m,) float32, shared baskets;
+        indptr: (n_items + 1,) int64; partner: (m,) int32; shared: (m,) float32, baskets of both;
         step: (m,) float32, the chance that a walk goes from the row's item to this partner;
         n_of: (n_items,) float32, baskets of each item.
     """
 
     indptr: NDArray[np.int64]
     partner: NDArray[np.int32]
-    count: NDArray[np.float32]
+    shared: NDArray[np.float32]
     step: NDArray[np.float32]
     n_of: NDArray[np.float32]
 
@@ -70,7 +70,7 @@ class Walker:
 
 @numba.njit(nogil=True, cache=True)
 def _reach(  # type: ignore[no-untyped-def]
-    indptr, partner, count, step, n_of, root, asked, frontier, onward, sums, listed, places
+    indptr, partner, shared, step, n_of, root, asked, frontier, onward, sums, listed, places
 ):  # fmt: skip
     for item in asked:
         listed[item] = True  # and in no place: nothing is added there
@@ -84,7 +84,7 @@ def _reach(  # type: ignore[no-untyped-def]
                 places[n] = other
                 n += 1
             row = sums[other]
-            both, ends = count[at], root[item] * root[other]
+            both, ends = shared[at], root[item] * root[other]
             row[WALK1] += step[at] * share
             row[EVEN1] += step[at] * n_of[item] / ends
             row[COUNT] += both

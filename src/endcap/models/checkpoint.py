@@ -33,7 +33,7 @@ class Checkpoint:
     def __init__(self, folder: Path | None, key: Mapping[str, Any]) -> None:
         self.folder, self.saved_at = folder, time.monotonic()
         self.key = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
-        self.config = dict(key.get("config", {}))
+        self.config = json.loads(json.dumps(key.get("config", {}), default=str))  # as it is stored: no tuples
 
     def stage(self, name: str) -> Checkpoint:
         """The checkpoint of one part of the training."""

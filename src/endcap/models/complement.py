@@ -394,7 +394,7 @@ def _sigmoid(log_odds: NDArray[np.floating]) -> NDArray[np.floating]:
     return 1 / (1 + np.exp(-np.clip(log_odds, -500, 500)))
 
 
-# -- two of the scorers -------------------------------------------------------------------------------------------------
+# -- two of the scorers ------------------------------------------------------------------------------------------------
 
 
 class _Logistic(NamedTuple):

@@ -45,52 +45,112 @@ def alike_columns(
     Args:
         offsets, others: see `complement_links.Links`.
     """
-    out = np.zeros((len(left), 2 * WIDTH), np.float32)
-    one, other = left.astype(np.int64), right.astype(np.int64)
-    graphs = np.asarray(offsets), np.asarray(others)
-    _alike(*graphs, one, other, out[:, :WIDTH])
-    _alike(*graphs, other, one, out[:, WIDTH:])
+    out = np.empty((len(left), 2 * WIDTH), np.float32)
+    order = np.lexsort((right, left))  # what is reached from an item is found once
+    some = np.empty_like(out)
+    _alike(np.asarray(offsets), np.asarray(others), left[order].astype(np.int64), right[order].astype(np.int64), some)
+    out[order] = some
     return out
 
 
 @numba.njit(nogil=True, cache=True)
 def _alike(offsets, others, left, right, out):  # type: ignore[no-untyped-def]
-    marked = np.zeros(offsets.shape[1] - 1, np.int8)  # bit g: it is a neighbour of the right item in graph g
-    sums, size = np.zeros((2, 3)), np.zeros(2)
-    for row in range(len(left)):
-        i, j = left[row], right[row]
-        sums[:] = 0.0
+    n = offsets.shape[1] - 1
+    kind_of = np.full(n, -1, np.int8)  # how the left item is linked with each: 0 goes with, 1 stands for, 2 both
+    shared = np.zeros((2, n), np.int32)  # neighbours of each that the left item has, too
+    head = np.full((2, n), -1, np.int64)  # of each, the list of those of the left item's neighbours that are its own
+    count, touched = np.zeros(n, np.int64), np.empty(n, np.int64)
+    begin = 0
+    while begin < len(left):
+        i, last = left[begin], begin
+        while last < len(left) and left[last] == i:
+            last += 1
+        of_left = np.zeros(3, np.int64)
         for graph in range(2):
-            size[graph] = 0
-            for place in range(offsets[graph, j], offsets[graph, j + 1]):
-                if others[place] != i:
-                    marked[others[place]] |= 1 << graph
-                    size[graph] += 1
-        a, b = offsets[0, i], offsets[1, i]
-        end_a, end_b = offsets[0, i + 1], offsets[1, i + 1]
-        while a < end_a or b < end_b:
-            if b >= end_b or (a < end_a and others[a] < others[b]):
-                k, kind = others[a], 0
-            elif a >= end_a or others[b] < others[a]:
-                k, kind = others[b], 1
-            else:
-                k, kind = others[a], 2
-            a += kind != 1
-            b += kind != 0
-            if k == j:
-                continue
-            out[row, 12 + kind] += 1
-            for graph in range(2):
-                begin, end = offsets[graph, k], offsets[graph, k + 1]
-                common = 0
-                for place in range(begin, end):
-                    common += (marked[others[place]] >> graph) & 1
-                if common:
-                    sums[graph, kind] += common * common / ((end - begin) * size[graph])
+            for place in range(offsets[graph, i], offsets[graph, i + 1]):
+                k = others[place]
+                kind_of[k] = graph if kind_of[k] < 0 else 2
+                for near in range(offsets[graph, k], offsets[graph, k + 1]):
+                    shared[graph, others[near]] += 1
+        room = 0
         for graph in range(2):
-            total = sums[graph, 0] + sums[graph, 1] + sums[graph, 2]
+            for place in range(offsets[graph, i], offsets[graph, i + 1]):
+                k = others[place]
+                if graph == 1 and kind_of[k] == 2:
+                    continue  # met in the first graph
+                of_left[kind_of[k]] += 1
+                for by in range(2):
+                    room += offsets[by, k + 1] - offsets[by, k]
+        onward, owner = np.empty(room, np.int64), np.empty(room, np.int64)
+        entry = 0
+        for graph in range(2):
+            for place in range(offsets[graph, i], offsets[graph, i + 1]):
+                k = others[place]
+                if graph == 1 and kind_of[k] == 2:
+                    continue
+                for by in range(2):
+                    for near in range(offsets[by, k], offsets[by, k + 1]):
+                        owner[entry], onward[entry] = k, head[by, others[near]]
+                        head[by, others[near]] = entry
+                        entry += 1
+        for row in range(begin, last):
+            j = right[row]
+            out[row] = 0.0
+            own = kind_of[j]
             for kind in range(3):
-                out[row, 6 * graph + kind] = sums[graph, kind]
-                out[row, 6 * graph + 3 + kind] = sums[graph, kind] / total if total > 0 else 0.0
-            for place in range(offsets[graph, j], offsets[graph, j + 1]):
-                marked[others[place]] = 0
+                out[row, 12 + kind] = of_left[kind] - (own == kind)
+            for by in range(2):
+                linked = own == by or own == 2
+                first, end = offsets[by, j], offsets[by, j + 1]
+                n_touched = 0
+                for place in range(first, end):
+                    at = head[by, others[place]] if others[place] != i else -1
+                    while at >= 0:
+                        k = owner[at]
+                        if k != j:
+                            if count[k] == 0:
+                                touched[n_touched] = k
+                                n_touched += 1
+                            count[k] += 1
+                        at = onward[at]
+                for place in range(n_touched):
+                    k = touched[place]
+                    size = (offsets[by, k + 1] - offsets[by, k]) * (end - first - linked)
+                    out[row, 6 * by + kind_of[k]] += count[k] * count[k] / size
+                    count[k] = 0
+                size_i = offsets[by, i + 1] - offsets[by, i] - linked
+                a, b = offsets[0, j], offsets[1, j]
+                end_a, end_b = offsets[0, j + 1], offsets[1, j + 1]
+                while a < end_a or b < end_b:
+                    if b >= end_b or (a < end_a and others[a] < others[b]):
+                        k, kind = others[a], 0
+                    elif a >= end_a or others[b] < others[a]:
+                        k, kind = others[b], 1
+                    else:
+                        k, kind = others[a], 2
+                    a += kind != 1
+                    b += kind != 0
+                    if k == i:
+                        continue
+                    if by == 0:
+                        out[row, 27 + kind] += 1
+                    common = shared[by, k] - (linked and (kind == by or kind == 2))
+                    if common > 0:
+                        out[row, 15 + 6 * by + kind] += (
+                            common * common / ((offsets[by, k + 1] - offsets[by, k]) * size_i)
+                        )
+            for side in range(0, 30, 15):
+                for by in range(2):
+                    at = side + 6 * by
+                    total = out[row, at] + out[row, at + 1] + out[row, at + 2]
+                    for kind in range(3):
+                        out[row, at + 3 + kind] = out[row, at + kind] / total if total > 0 else 0.0
+        for graph in range(2):
+            for place in range(offsets[graph, i], offsets[graph, i + 1]):
+                k = others[place]
+                kind_of[k] = -1
+                for by in range(2):
+                    for near in range(offsets[by, k], offsets[by, k + 1]):
+                        head[by, others[near]] = -1
+                        shared[by, others[near]] = 0
+        begin = last

@@ -18,7 +18,7 @@ from scipy.sparse import csr_array
 
 from endcap.errors import InputError
 from endcap.graph.edges import graph_of
-from endcap.models.complement_alike import ALIKE_NAMES, alike_columns
+from endcap.models.complement_alike import ALIKE_NAMES, WIDTH, alike_columns
 from endcap.models.complement_counts import (
     BOUGHT,
     GAP,
@@ -208,10 +208,18 @@ def pair_features(facts: PairFacts, left: NDArray[np.integer], right: NDArray[np
     one, other = left[known].astype(np.int32), right[known].astype(np.int32)
     blocks = [*_catalogue(facts, one, other), *_behaviour(facts, one, other)]
     if (links := facts.links) is not None:
-        blocks += [links.columns(one, other), alike_columns(links.offsets, links.others, one, other)]
+        blocks.append(_of_links(links, one, other))
     out = np.full((len(left), sum(block.shape[1] for block in blocks)), np.nan, np.float32)
     out[known] = np.concatenate(blocks, axis=1)
     return out
+
+
+def _of_links(links: Links, one: Items, other: Items) -> Floats:
+    """Found from the side of fewer items, since what is reached from an item is found once."""
+    turned = len(np.unique(other)) < len(np.unique(one))
+    begin, end = (other, one) if turned else (one, other)
+    alike = alike_columns(links.offsets, links.others, begin, end)
+    return np.concatenate([links.columns(begin, end), np.roll(alike, WIDTH, axis=1) if turned else alike], axis=1)
 
 
 def _items(items: NDArray[np.integer], what: str) -> NDArray[np.integer]:

@@ -23,17 +23,18 @@ taken away, and a pair is judged alike whether its link is known or not.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import coo_array, csr_array
+from scipy.sparse import csr_array
 from torch import Tensor, nn
 from torch.nn import functional
 
-from endcap.models.complement_counts import BOUGHT, IN_ROW, places
-from endcap.models.complement_features import PairFacts
+from endcap.errors import InputError
+from endcap.models.complement_counts import places
+from endcap.models.complement_features import Lesson, PairFacts
 from endcap.models.complement_links import Links
 from endcap.models.complement_measures import Columns
 from endcap.nn.training import TrainingSettings, train
@@ -66,28 +67,6 @@ class NetworkSettings(Protocol):
     def members(self) -> int: ...
 
 
-class Asked(NamedTuple):
-    """Pairs as the network reads them: items (-1: unknown), and `pair_features` of (i, j) and of (j, i)."""
-
-    left: Ints
-    right: Ints
-    rows: Floats
-    back: Floats
-
-    def where(self, rows: Any) -> Asked:
-        return Asked(*(part[rows] for part in self))
-
-
-def links_of_log(facts: PairFacts) -> Links:
-    """What one person bought within the window, and what was looked at in a row, as links."""
-    n = facts.n_items
-    graphs = []
-    for column in (BOUGHT, IN_ROW):
-        low, high = np.divmod(np.asarray(facts.keys)[facts.counts[:, column] > 0], max(n, 1))
-        graphs.append(csr_array(coo_array((np.ones(len(low)), (low, high)), shape=(n, n))))
-    return Links.of(*graphs)
-
-
 class Heard:
     """What each item hears through its typed links, and what it would hear without one of them."""
 
@@ -113,7 +92,8 @@ class Heard:
         self.twice = np.stack([[graph @ one for one in self.even] for graph in graphs])
         price = np.log1p(np.nan_to_num(facts.price))
         self.said = np.column_stack([own[:, SIGNS:], price, np.isfinite(facts.price)]).astype(np.float32)
-        self.width = self.said.shape[1] + KINDS + (KINDS + KINDS * KINDS) * own.shape[1]
+        self.whole = self._inputs(np.arange(n))
+        self.width = self.whole.shape[1]
 
     def without(self, items: Ints, others: Ints) -> Floats:
         """(n, width) what items hear, each without its link to the other; 0 of unknown items."""
@@ -121,18 +101,27 @@ class Heard:
         known = (items >= 0) & (items < n) & (others >= 0) & (others < n)
         out = np.zeros((len(items), self.width), np.float32)
         i, j = items[known], others[known]
+        out[known] = self.whole[i]
         place = places(self.keys, i * n + j)
-        linked = np.where(place >= 0, self.kinds[place] if len(self.kinds) else 0, -1)
-        blocks = [self.said[i]]
-        degrees = self.degrees[i].copy()
-        degrees[linked >= 0, linked[linked >= 0]] -= 1
-        blocks.append(np.log1p(degrees))
-        for kind in range(KINDS):
-            own = (linked == kind)[:, None]
-            blocks.append(self._even(self.once[kind, i] - own * self._own(j)))
-            blocks += [self._even(self.twice[kind, b, i] - own * self.even[b, j]) for b in range(KINDS)]
-        out[known] = np.concatenate(blocks, axis=1)
+        linked = place >= 0
+        rows = np.flatnonzero(known)[linked]
+        out[rows] = self._inputs(i[linked], j[linked], self.kinds[place[linked]])
         return out
+
+    def _inputs(self, i: Ints, j: Ints | None = None, kinds: Ints | None = None) -> Floats:
+        """(n, width) of items, each without its link of a kind to another one, where given."""
+        degrees = self.degrees[i].copy()
+        if kinds is not None:
+            degrees[np.arange(len(i)), kinds] -= 1
+        blocks = [self.said[i], np.log1p(degrees)]
+        for kind in range(KINDS):
+            heard = [self.once[kind, i], *self.twice[kind][:, i]]
+            if j is not None and kinds is not None:
+                own = (kinds == kind)[:, None]
+                gone = [self._own(j), *self.even[:, j]]
+                heard = [one - own * other for one, other in zip(heard, gone, strict=True)]
+            blocks += [self._even(one) for one in heard]
+        return np.concatenate(blocks, axis=1)
 
     def _own(self, items: Ints) -> Floats:
         return np.concatenate([_signs(items, 0), self.said[items, :-2]], axis=1)
@@ -181,50 +170,43 @@ class Gnn:
     def fitted(
         cls,
         facts: PairFacts,
-        train_on: tuple[Asked, NDArray[np.bool_]],
-        validation: tuple[Asked, NDArray[np.bool_]],
+        lesson: Lesson,
+        validation: Lesson,
         config: NetworkSettings,
         seed: int,
         threads: int,
     ) -> Self:
         """Learn from pairs and from all links of the facts; the epoch that knows the held-out pairs best is kept."""
-        asked, labels = train_on
-        columns = Columns.of(np.concatenate([asked.rows, asked.back]))
-        gnn = cls(columns, [])
+        gnn = cls(Columns.of(lesson.both[0]), [])
         heard = gnn.hear(facts)
-        up = np.flatnonzero(heard.keys // max(facts.n_items, 1) < heard.keys % max(facts.n_items, 1))
-        ends = np.stack(np.divmod(heard.keys[up], max(facts.n_items, 1)))
-        kinds = heard.kinds[up]
-        given = torch.from_numpy(labels.astype(np.float32))
-        held = gnn._inputs(validation[0])
-        held_labels = torch.from_numpy(validation[1].astype(np.float32))
+        low, high = np.divmod(heard.keys, max(facts.n_items, 1))
+        low, high, kinds = (part[low < high] for part in (low, high, heard.kinds))
+        labels, held_labels = (torch.from_numpy(part.labels.astype(np.float32)) for part in (lesson, validation))
+        held = gnn._inputs(validation)
         settings = TrainingSettings(
             epochs=config.epochs, batch_size=BATCH, learning_rate=RATE, weight_decay=DECAY, warmup=0.05,
             patience=PATIENCE, device="cpu",
         )  # fmt: skip
         for member in range(config.members):
             torch.manual_seed(seed * 1009 + member)
-            network = PairNetwork(heard.width, 2 * asked.rows.shape[1], config)
+            network = PairNetwork(heard.width, 2 * lesson.rows.shape[1], config)
 
             def plan(epoch: int, member: int = member) -> list[Ints]:
-                order = np.random.default_rng([seed, member, epoch]).permutation(len(labels))
+                order = np.random.default_rng([seed, member, epoch]).permutation(len(lesson.rows))
                 return np.array_split(order, -(-len(order) // BATCH))
 
             def loss(batch: Ints, network: PairNetwork = network) -> Tensor:
-                found = network(*gnn._inputs(asked.where(batch)))
-                total = config.edge_weight * functional.binary_cross_entropy_with_logits(found, given[batch])
+                found = network(*gnn._inputs(lesson, batch))
+                total = config.edge_weight * functional.binary_cross_entropy_with_logits(found, labels[batch])
                 if not len(kinds) or not config.link_weight:
                     return total
                 some = torch.randint(len(kinds), (LINKS_OF_BATCH,)).numpy()
-                one, other = ends[:, some]
                 drawn = torch.randint(facts.n_items, (LINKS_OF_BATCH,)).numpy()
-                kind = torch.from_numpy(kinds[some]).repeat(2)
-                left = np.append(one, one)
-                right = np.append(other, drawn)
-                truth = torch.cat([torch.ones(len(some)), torch.zeros(len(some))])
-                said = network.linked(*(torch.from_numpy(heard.without(*ends)) for ends in ((left, right),
-                                                                                            (right, left))), kind)  # fmt: skip
-                return total + config.link_weight * functional.binary_cross_entropy_with_logits(said, truth)
+                one, other = np.append(low[some], low[some]), np.append(high[some], drawn)
+                left, right = (torch.from_numpy(heard.without(*ends)) for ends in ((one, other), (other, one)))
+                said = network.linked(left, right, torch.from_numpy(kinds[some]).repeat(2))
+                true = torch.cat([torch.ones(LINKS_OF_BATCH), torch.zeros(LINKS_OF_BATCH)])
+                return total + config.link_weight * functional.binary_cross_entropy_with_logits(said, true)
 
             def validate(network: PairNetwork = network) -> float:
                 return -float(functional.binary_cross_entropy_with_logits(network(*held), held_labels))
@@ -237,16 +219,31 @@ class Gnn:
         return gnn
 
     def hear(self, facts: PairFacts) -> Heard:
-        """Take the links as they are."""
-        self.heard = Heard(facts)
-        return self.heard
+        """Take the links as they are.
 
-    def log_odds(self, asked: Asked, without: NDArray[np.bool_] | None = None, *, nodes: bool = True) -> Floats:
-        """(n,); `without` (columns,) are read as those of the mean pair, and with nodes=False so are the items."""
+        Raises:
+            InputError: after fitting, for facts with categories or brands where it learnt without, or the reverse.
+        """
+        heard = Heard(facts)
+        if self.members and self.members[0].node[0].in_features != heard.width:
+            there = "without" if heard.n_parts > 1 else "with"
+            raise InputError(f"complement: it was fitted {there} categories and brands of items; give the same")
+        self.heard = heard
+        return heard
+
+    def log_odds(
+        self, asked: Lesson, without: NDArray[np.bool_] | None = None, *, nodes: bool = True
+    ) -> NDArray[np.float64]:
+        """(n,): the mean of the networks.
+
+        Args:
+            without: (f,) columns that are read as those of the mean pair; nodes=False: so is what the items hear.
+        """
         found = [np.empty(0)]
         with torch.no_grad():
-            for begin in range(0, len(asked.left), AT_ONCE):
-                left, right, columns, back = self._inputs(asked.where(slice(begin, begin + AT_ONCE)))
+            for begin in range(0, len(asked.rows), AT_ONCE):
+                rows = np.arange(begin, min(begin + AT_ONCE, len(asked.rows)))
+                left, right, columns, back = self._inputs(asked, rows)
                 if without is not None:
                     gone = torch.from_numpy(np.append(without, without))
                     columns, back = columns.masked_fill(gone, 0), back.masked_fill(gone, 0)
@@ -256,15 +253,19 @@ class Gnn:
                 found.append(torch.stack(said).mean(0).double().numpy())
         return np.concatenate(found)
 
-    def _inputs(self, asked: Asked) -> tuple[Tensor, ...]:
+    def _inputs(self, asked: Lesson, rows: Ints | None = None) -> tuple[Tensor, ...]:
+        """What the networks are given of the pairs, or of some rows of them."""
+        if asked.left is None or asked.right is None or not len(asked.left) == len(asked.right) == len(asked.rows):
+            raise InputError("complement: a graph network needs the items of every pair; make the rows by `lesson`")
         if self.heard is None:
-            raise ValueError("hear first")
-        left, right = asked.left.astype(np.int64), asked.right.astype(np.int64)
+            raise InputError("complement: nothing is known of the items yet; call fit, or know, first")
+        some = slice(None) if rows is None else rows
+        left, right = (np.asarray(part, np.int64)[some] for part in (asked.left, asked.right))
         given = (
             self.heard.without(left, right),
             self.heard.without(right, left),
-            self.columns(asked.rows).astype(np.float32),
-            self.columns(asked.back).astype(np.float32),
+            self.columns(asked.rows[some]).astype(np.float32),
+            self.columns(asked.back[some]).astype(np.float32),
         )
         return tuple(torch.from_numpy(part) for part in given)
 

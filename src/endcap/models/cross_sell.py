@@ -13,12 +13,14 @@ subtracted from it (see `hiding`); the loss is one softmax for all encoders unle
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,25 +30,30 @@ from scipy.sparse import csr_array
 
 from endcap.answers import Candidates, Evidence, History, Items, LeftOut, Reason, Request, Scores, Searcher, Space
 from endcap.errors import InputError
-from endcap.graph import Baskets, baskets_of, catalogue_edges
+from endcap.graph import Baskets, catalogue_edges
 from endcap.graph.attributes import codes_of, texts_of
 from endcap.graph.catalogue import Likeness
 from endcap.index import Exact
 from endcap.models.base import NO_CANDIDATES, Model
 from endcap.models.complement import Complement
 from endcap.models.cross_sell_attention import Attention
-from endcap.models.cross_sell_choice import FEWEST, Likely, Network, PairScorer, best_of, questions_of
-from endcap.models.cross_sell_evidence import PairEvidence, Weigher, under
+from endcap.models.cross_sell_choice import BASKET, Likely, Network, PairScorer
+from endcap.models.cross_sell_decision import Decider
+from endcap.models.cross_sell_evidence import Trade, Weigher, under
 from endcap.models.cross_sell_lesson import Lesson
-from endcap.models.cross_sell_links import LinkEvidence, LinkWeigher, Told, both_ways
+from endcap.models.cross_sell_links import LinkWeigher
 from endcap.models.cross_sell_new import (
     Arrivals,
+    Placed,
+    arrived_lately,
     checked,
     expected,
-    moved,
+    filled,
+    lift_of,
     said_of,
     share_of_time,
     strategy,
+    trust_in_likeness,
     without_few,
 )
 from endcap.models.cross_sell_next import NextWeigher
@@ -59,13 +66,11 @@ from endcap.models.item_features import FeatureReader
 from endcap.models.search_space import OneOf, Range, SearchSpace
 from endcap.nn.training import device_of, train
 from endcap.shop import Shop
-from endcap.shop.purchases import strongest
 
 SPACE = "items"
 CATEGORY_LEVELS = 4
 VALIDATION_BASKETS = 2_000
 ASKED_TOGETHER = 256
-BASKET = 10  # of a basket the items put in last: those before them say little more
 WHOLE_BASKET = 200  # items of a basket that the next one follows from
 SAID_FILE = "catalogue.parquet"  # what likeness is read off
 CLASSIFIER = "complement"  # the folder of what tells complements from substitutes
@@ -90,6 +95,7 @@ class CrossSell(Model):
         super().__init__(**settings)
         self._searcher: Searcher | None = None
         self._relations: pa.Table | None = None
+        self._told = 0
         self._complement: Complement | None = None
         self._weigher: Weigher | LinkWeigher | NextWeigher | None = None
         self._arrivals: Arrivals | None = None
@@ -102,7 +108,7 @@ class CrossSell(Model):
         shop's own; with substitutes (`substitute`, `also_viewed`) they teach to tell the two apart. Links may know the
         future, which an evaluation should say.
         """
-        self._relations = table
+        self._relations, self._told = table, len(table)
         return self
 
     def _given(self) -> str:
@@ -127,9 +133,15 @@ class CrossSell(Model):
         torch.manual_seed(seed)
         held = _drawn(len(baskets), config.validation, seed)
         like = self._likenesses(shop, baskets, threads)
-        self._foreseen = expected(self._bought, share_of_time(shop), like)
+        self._arrived = np.zeros(shop.n_items, np.int64)
+        if shop.item_known_from is not None:
+            self._arrived = shop.item_known_from[: shop.n_items]
+        time = share_of_time(shop)
+        self._foreseen = expected(self._bought, time, like)
+        self._lately = arrived_lately(self._bought, self._foreseen, time)
+        self._lift = lift_of(shop, baskets, config.half_life_days, like)
         told = self._features.described & (np.diff(like.indptr) > 0)
-        self._answerable = (self._bought > 0) | (told & config.unbought)
+        self._answerable = (self._bought > 0) | (told & self._lately & config.unbought)
         graphs = self._graphs(shop, baskets, like, seed, threads)
         _, leaf = codes_of(texts_of(shop.catalogue, "category"))
         lesson = Lesson(self, baskets, held, graphs, leaf, seed, threads)
@@ -149,100 +161,54 @@ class CrossSell(Model):
         )
         self._course = course.summary()
         self._gates = self._towers.gates()
+        for layer, gates in self._gates.items():
+            log.info("%s: %s hears %s", self.system, layer, ", ".join(f"{name} {gates[name]:.2f}" for name in gates))
         taught = Network(*self._tables(lesson.graph), self._search)
         whole = graphs(np.ones(len(baskets), bool))
         self._source, self._target, self._offset = self._tables(whole)
         self._attention = Attention.of(self._towers)
         self._said = said_of(shop.catalogue)
+        self._arrivals = Arrivals.of(self._towers) if config.encoder != "typed" else None
+        self._take_for_new(shop, whole.extras())
         self._partners, self._freshness = whole.counted.counts, Freshness.of(whole.counted, shop)
         self._complement = self._classifier(shop, seed, threads)
-        self._chosen, self._figures, self._weigher = self._decide(shop, taught, lesson, baskets, seed, threads)
+        self._chosen, self._figures, self._weigher = Decider(
+            config, shop, self._relations, taught, lesson, baskets, self._freshness.leaf, self.system, seed, threads
+        ).decide()
         self._towers = self._towers.cpu()
-        self._arrivals = Arrivals.of(self._towers) if config.encoder != "typed" else None
         self._searcher = None
         self._set_up()
 
-    def _tables(self, graph: HidingGraph) -> tuple[NDArray[np.float32], ...]:
+    def _take_for_new(self, shop: Shop, like: csr_array) -> None:
+        """Move what came lately, and few have bought, towards what it would be made of if it were new."""
+        if self._arrivals is None:
+            return
+        few = np.flatnonzero((np.diff(like.indptr) > 0) & (self._bought > 0) & self._lately)
+        share = trust_in_likeness(self._bought[few], like[few])
+        features = self._reader.read(shop.catalogue.take(few), own_ids=False)
+        nothing = csr_array((len(few), shop.n_items), dtype=np.float32)
+        new = self._arrivals.embed(features, nothing, like[few], np.ones(len(few)), np.zeros(len(few)))
+        for table, of_new in zip((self._source, self._target), new, strict=True):
+            table[few] = (1 - share[:, None]) * table[few] + share[:, None] * of_new
+        by_line = filled(self._offset, np.where(np.isin(np.arange(shop.n_items), few), 0, self._bought), self._foreseen)
+        self._offset[few] = (1 - share) * self._offset[few] + share * by_line[few]
+
+    def _tables(self, graph: HidingGraph) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         """What the network makes of all items on a graph: source and target (n_items, d), offset (n_items,)."""
         self._towers.graph = graph
         with torch.no_grad():
             source, target, offset = (part.cpu().numpy() for part in self._towers.tables(graph.mass))
-        offset = moved(offset, self._bought, self._foreseen)
+        offset = filled(offset, self._bought, self._foreseen)
         return source, target, offset + self.config.popularity * np.log1p(self._foreseen).astype(np.float32)
-
-    def _decide(
-        self, shop: Shop, taught: Network, lesson: Lesson, baskets: Baskets, seed: int, threads: int
-    ) -> tuple[str, dict[str, float], Weigher | LinkWeigher | NextWeigher | None]:
-        """What scores pairs, the validation figure of everything that could, and the weigher that does, if one does.
-
-        Args:
-            taught: the network on the graph of the lesson's baskets, without those that it held out.
-        """
-        config, leaf = self.config, self._freshness.leaf
-        chosen, figures, spared = config.score_by, dict[str, float](), config.spare_partners
-        if chosen == "network":
-            return chosen, figures, None
-        told = Told.of(self._relations, shop) if self._relations is not None else None
-        if chosen == "links":
-            linked = self._linked(told, seed, threads)
-            return chosen if linked else "network", figures, linked
-        if chosen == "next":
-            following = NextWeigher.fitted(
-                baskets_of(shop, largest=config.largest), leaf, strongest(shop), seed=seed, threads=threads
-            )
-            if following is None:
-                log.warning("%s: too few people have two baskets: the graph network scores pairs", self.system)
-            return chosen if following else "network", figures, following
-        bought = np.bincount(lesson.baskets.items, minlength=len(leaf))
-        never = lesson.partners if spared else None
-        before = None if told is None else told.without_baskets(lesson.validation)
-        if before is not None:  # what somebody vouches for is right, too
-            never = both_ways(before.goes_with if never is None else before.goes_with + never)
-        questions = questions_of(lesson.validation, bought, never, seed)
-        if len(lesson.baskets) < 3 or (chosen == "auto" and len(questions.target) < FEWEST):
-            log.warning(
-                "%s: the graph network scores pairs: there are %d baskets to learn from and %d to choose by, too few "
-                "for anything else", self.system, len(lesson.baskets), len(questions.target),
-            )  # fmt: skip
-            return "network", figures, None
-        damping = {"damping": config.damping, "floor": config.floor}
-        weighers = dict[str, Weigher]()
-        if chosen != "walk":
-            weighers["evidence"] = Weigher.fitted(
-                lesson.baskets, leaf, at_most=config.evidence_baskets, per_basket=config.evidence_products,
-                never=never, seed=seed, threads=threads, **damping,
-            )  # fmt: skip
-        if chosen == "auto":
-            weighers["walk"] = Weigher(weighers["evidence"].evidence, None, **damping)
-            contenders: dict[str, PairScorer] = {"network": taught}
-            contenders |= {name: Likely(weigher) for name, weigher in weighers.items()}
-            linked = None if before is None else self._linked(before, seed, threads)
-            if linked is not None:
-                contenders["links"] = Likely(linked)
-            chosen, figures = best_of(contenders, questions, bought, config.validation_metric, self.system)
-            if chosen == "network":
-                return chosen, figures, None
-            if chosen == "links" and told is not None and linked is not None:
-                return chosen, figures, linked._replace(evidence=LinkEvidence(told))
-        head = weighers[chosen].head if chosen in weighers else None
-        return chosen, figures, Weigher(PairEvidence.of(baskets, leaf, threads), head, **damping)
-
-    def _linked(self, told: Told | None, seed: int, threads: int) -> LinkWeigher | None:
-        """What weighs links that somebody vouches for; None where there are too few."""
-        config, found = self.config, None
-        if told is not None:
-            found = LinkWeigher.fitted(
-                told, matchings=config.link_matchings, at_most=config.link_pairs, rivals_hidden=config.rivals_hidden,
-                seed=seed, threads=threads,
-            )  # fmt: skip
-        if found is None:
-            log.warning("%s: links do not score pairs: relations hold too few to learn from", self.system)
-        return found
 
     def _set_up(self) -> None:
         """What answers are made with, of what was learnt or stored."""
         self._network = Network(self._source, self._target, self._offset, self._search)
-        self._scorer: PairScorer = self._network if self._weigher is None else Likely(self._weigher)
+        self._scorer: PairScorer = self._network
+        if isinstance(self._weigher, LinkWeigher):  # what has links does not wait for baskets
+            self._scorer = Likely(self._weigher)
+        elif self._weigher is not None:
+            self._scorer = Likely(Placed(self._weigher, self._network, self._lately & self._answerable))
 
     def _graphs(
         self, shop: Shop, baskets: Baskets, like: csr_array, seed: int, threads: int
@@ -251,14 +217,14 @@ class CrossSell(Model):
         if self.config.encoder == "typed":
             common = Common.of(shop, baskets, self.config, seed=seed, threads=threads)
             return lambda kept: common.graph(kept, threads)
-        return lambda kept: HidingGraph(baskets.where(kept), shop.n_items, self.config, threads, like)
+        return lambda kept: HidingGraph(baskets.where(kept), shop.n_items, self.config, threads, like, self._lift)
 
     def _likenesses(self, shop: Shop, baskets: Baskets, threads: int) -> csr_array:
         """(n_items, n_items): what few have bought, and what the catalogue says that it is like."""
         if not self.config.likenesses:
             return csr_array((shop.n_items, shop.n_items), dtype=np.float32)
         bought = HidingGraph(baskets, shop.n_items, self.config, threads).counted.decayed
-        return catalogue_edges(shop.catalogue, self._bought, bought, k=self.config.likenesses)
+        return catalogue_edges(shop.catalogue, self._bought.astype(np.float64), bought, k=self.config.likenesses)
 
     def _classifier(self, shop: Shop, seed: int, threads: int) -> Complement | None:
         """What tells complements from substitutes; None where the shop gives too few examples of either."""
@@ -281,6 +247,7 @@ class CrossSell(Model):
             "offset": self._offset,
             "bought": self._bought,
             "answerable": self._answerable,
+            "lately": self._lately,
             **{f"new-{name}": array for name, array in (self._arrivals.arrays() if self._arrivals else {}).items()},
             "partners-indptr": self._partners.indptr,
             "partners-indices": self._partners.indices,
@@ -294,7 +261,8 @@ class CrossSell(Model):
     def _learned(self) -> dict[str, Any]:
         classifier = None if self._complement is None else self._complement.about()
         return {"course": self._course, "features": self._reader.learned(), "complement": classifier,
-                "gates": self._gates, "score_by": {"chosen": self._chosen, "figures": self._figures}}  # fmt: skip
+                "gates": self._gates, "score_by": {"chosen": self._chosen, "figures": self._figures},
+                "relations": self._told}  # fmt: skip
 
     def _write(self, folder: Path) -> None:
         if self._complement is not None:
@@ -313,29 +281,35 @@ class CrossSell(Model):
 
     def _restore(self, arrays: Mapping[str, NDArray[Any]], learned: Mapping[str, Any]) -> None:
         self._source, self._target, self._offset = arrays["source"], arrays["target"], arrays["offset"]
-        self._bought, self._answerable = arrays["bought"], arrays["answerable"]
+        self._bought, self._answerable, self._lately = (arrays[name] for name in ("bought", "answerable", "lately"))
         self._new = under("new-", arrays)
         n = len(self._bought)
         parts = (arrays[f"partners-{part}"] for part in ("data", "indices", "indptr"))
         self._partners = csr_array(tuple(parts), shape=(n, n), copy=False)
         self._freshness = Freshness(**under("fresh-", arrays))
         evidence, linked = under("evidence-", arrays), under("links-", arrays)
-        damping = {"damping": self.config.damping, "floor": self.config.floor}
-        self._weigher = Weigher.restored(evidence, **damping) if evidence else None
+        trade = Trade(self.config.damping, self.config.floor, self.config.particular)
+        self._weigher = Weigher.restored(evidence, trade) if evidence else None
         if linked:
             self._weigher = LinkWeigher.restored(linked)
         if following := under("next-", arrays):
             self._weigher = NextWeigher.restored(following)
         self._chosen, self._figures = learned["score_by"]["chosen"], learned["score_by"]["figures"]
         self._reader = FeatureReader.restored(learned["features"], arrays)
-        self._course, self._classified = learned["course"], learned["complement"]
+        self._course, self._classified, self._told = learned["course"], learned["complement"], learned["relations"]
         self._gates, self._attention = learned["gates"], Attention.restored(under("heard-", arrays))
         self._set_up()
 
     # -- products that came after training -------------------------------------------------------------------------
 
     def embed_new(
-        self, table: pa.Table, neighbours: csr_array | None = None, like: csr_array | None = None
+        self,
+        table: pa.Table,
+        neighbours: csr_array | None = None,
+        like: csr_array | None = None,
+        *,
+        baskets: NDArray[np.number] | None = None,
+        lift: NDArray[np.floating] | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """What products ask with and answer with, (m, d) each, by rows of a catalogue; nothing else changes.
 
@@ -344,7 +318,9 @@ class CrossSell(Model):
 
         Args:
             neighbours: (m, n_items) what each was bought with, weighed by how often; PinSage: important neighbours;
-            like: (m, n_items) what the catalogue says that it is like.
+            like: (m, n_items) what the catalogue says that it is like;
+            baskets: (m,) that hold each, if they came lately: how far such neighbours are trusted; else they are;
+            lift: (m,) how many times more each would have been bought in all of the training's time; else once.
 
         Raises:
             InputError: for links that do not fit, or the typed encoder, which hears users and occasions, too.
@@ -357,7 +333,12 @@ class CrossSell(Model):
             )
         shape = table.num_rows, len(self._bought)
         features = self._reader.read(table, own_ids=False)
-        return self._arrivals.embed(features, checked(neighbours, *shape), checked(like, *shape))
+        lift = np.ones(shape[0]) if lift is None else lift
+        baskets = np.full(shape[0], np.inf) if baskets is None else baskets
+        for name, given in (("lift", lift), ("baskets", baskets)):
+            if given.shape != shape[:1]:
+                raise InputError(f"{name}: {given.shape}; one number for each of {shape[0]} products is needed")
+        return self._arrivals.embed(features, checked(neighbours, *shape), checked(like, *shape), lift, baskets)
 
     def encode_items(self, table: pa.Table) -> NDArray[np.float32]:
         """See `endcap.answers.EncodesItems`: (m, d + 1), of length 1, or 0 where nothing can be made of a product.
@@ -383,8 +364,22 @@ class CrossSell(Model):
         if not self.config.likenesses:
             return csr_array((table.num_rows, len(self._bought)), dtype=np.float32)
         if self._likeness is None:
-            self._likeness = Likeness(self._said, self._bought)
+            self._likeness = Likeness(self._said, self._bought.astype(np.float64))
         return self._likeness.of_new(table, self.config.likenesses) * np.float32(self._arrivals.weight)
+
+    def traded(self, trade: Trade) -> Self:
+        """The same model with popularity traded otherwise, which takes no training.
+
+        Raises:
+            InputError: if neither evidence nor a walk scores its pairs.
+        """
+        if not isinstance(self._weigher, Weigher):
+            raise InputError(f"{self.system}: what scores pairs is {self._chosen}; train it with score_by=evidence")
+        other = copy.copy(self)
+        other.config = msgspec.structs.replace(self.config, **trade._asdict())
+        other._weigher = Weigher(self._weigher.evidence, self._weigher.head, trade)
+        other._set_up()
+        return other
 
     # -- answers -----------------------------------------------------------------------------------------------------
 
@@ -454,11 +449,19 @@ class CrossSell(Model):
         return Candidates(items, of_each["final"], [self.system] * len(items), evidence, of_each, left_out)
 
     def rivals(self, request: Request, items: Items) -> NDArray[np.bool_] | None:
-        """See `endcap.answers.TellsRivals`; without a classifier it cannot tell."""
+        """See `endcap.answers.TellsRivals`; without a classifier it cannot tell.
+
+        Only what shares its category with something that is asked with, or has none: what is merely unrelated, which
+        the classifier takes for a substitute, is no rival.
+        """
         asked = self._asked_of(request)
         if self._complement is None or len(asked) == 0:
             return None
-        return self._goes_with(asked, items) < RIVAL
+        leaf, rival = self._freshness.leaf, np.zeros(len(items), bool)
+        beside = (leaf[asked][:, None] == leaf[items]) | (leaf[items] < 0)
+        one, other = np.nonzero(beside)
+        rival[other[self._complement.probability(asked[one], items[other]) < RIVAL]] = True
+        return rival
 
     @property
     def classifier(self) -> Complement | None:

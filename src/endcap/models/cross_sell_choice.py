@@ -20,7 +20,7 @@ from endcap.graph import Baskets
 
 CHOSEN_BY = 1_000  # baskets, at most
 FEWEST = 20  # baskets that decide anything
-BASKET = 10  # of a basket the items put in last: those before them say little more
+BASKET = 25  # of a basket the items put in last
 
 Floats = NDArray[np.float32]
 Allowed = NDArray[np.bool_] | None

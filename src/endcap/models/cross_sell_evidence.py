@@ -11,7 +11,10 @@ columns by the same code. It takes 12 bytes a link, and 45 bytes an item for eac
 
 Its lessons are baskets that are taken out of the graph before any column is worked out, and the loss is a softmax over
 drawn candidates, corrected for the draw, so that f is log P(c | R) but for a constant and popularity can be traded at
-the end: score = f - damping * log max(n_c, floor). The floor lets one number serve everyday and rare products.
+the end: score = f - damping * log max(n_c, floor). The floor lets one number serve everyday and rare products. Where
+`particular` is above 0 this is one of two likelihoods that are added: beside it, with this weight, stands what goes
+with R above all else, the likelihood squared with popularity taken off in full. It rules the first places of a list and
+hardly any other, so lists reach further into the assortment than by damping that costs as many hits.
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ FORMS: list[Form] = ["log" if place < LOGGED else "plain" for place in range(len
 PARTNERS = 1000  # of an item
 FRONTIER, ONWARD = 500, 100  # places that a further hop starts from, and partners of each that it reads
 POOL = 500  # places that are weighed for a list
+OFF, SHARP = 1.2, 2.0  # of what goes together above all else: its damping, and the power of its likelihood
 SECOND = 0.3  # what a second step counts beside a first where nothing is learnt
 NOWHERE = np.float32(1e-9)  # the chance of what no walk reaches
 DRAWN = 100  # candidates of a lesson of either kind, even and by popularity
@@ -84,8 +88,8 @@ class PairEvidence:
     @classmethod
     def of(cls, baskets: Baskets, category: NDArray[np.integer], threads: int = 1) -> Self:
         """From baskets, and the category (n_items,) of each item, -1 unknown, which is one more category."""
-        category = np.where(category < 0, category.max(initial=-1) + 1, category).astype(np.int64)
-        return cls(_links(baskets, len(category), threads), category, _beside(baskets, category))
+        known = np.where(category < 0, category.max(initial=-1) + 1, category).astype(np.int64)
+        return cls(_links(baskets, len(known), threads), known, _beside(baskets, known))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """To store, by name; `restored` reads them."""
@@ -137,6 +141,8 @@ class PairEvidence:
         near = self._places(reached)[wanted] >= 0
         found = np.empty(len(wanted), np.float32)
         found[near] = weigh(self.columns(reached, wanted[near]))
+        if near.all():
+            return found
         kind = self._kind[wanted[~near]]
         there = np.zeros(len(self._example), bool)
         there[kind] = True
@@ -201,16 +207,24 @@ def lists_of(
     return Lists(asked, wanted, log_q)
 
 
+class Trade(NamedTuple):
+    """How popularity is traded for range, see the module's docstring."""
+
+    damping: float = 0.0
+    floor: float = 1.0
+    particular: float = 0.0
+
+
 class Weigher:
     """The evidence of a shop and the head that weighs it; without a head, a walk of two steps."""
 
-    def __init__(self, evidence: PairEvidence, head: PairHead | None, *, damping: float, floor: float) -> None:
-        """
-        Args:
-            damping, floor: see the module's docstring.
-        """
-        self.evidence, self.head = evidence, head
-        self._damped = np.float32(damping) * np.log(np.maximum(evidence.n_of, np.float32(floor)))
+    def __init__(self, evidence: PairEvidence, head: PairHead | None, trade: Trade) -> None:
+        self.evidence, self.head, self.trade = evidence, head, trade
+        n_of = np.maximum(evidence.n_of, 1)
+        self._damped = np.float32(trade.damping) * np.log(np.maximum(n_of, np.float32(trade.floor)))
+        self._off = np.float32(OFF) * np.log(n_of)
+        self._shares = np.exp(-self._damped), np.exp(-self._off)
+        self._last: tuple[Items, tuple[np.float32, np.float32]] = np.full(1, -1, np.int32), (np.float32(0),) * 2
 
     @classmethod
     def fitted(
@@ -221,8 +235,7 @@ class Weigher:
         at_most: int,
         per_basket: int,
         never: csr_array | None,
-        damping: float,
-        floor: float,
+        trade: Trade,
         seed: int,
         threads: int,
     ) -> Self:
@@ -240,11 +253,37 @@ class Weigher:
         asked = np.split(lists.asked.indices, lists.asked.indptr[1:-1])
         columns = [known.columns(known.reach(row), wanted) for row, wanted in zip(asked, lists.wanted, strict=True)]
         head = learn(np.stack(columns), lists.log_q, FORMS, seed, threads)
-        return cls(PairEvidence.of(baskets, category, threads), head, damping=damping, floor=floor)
+        return cls(PairEvidence.of(baskets, category, threads), head, trade)
 
     def score(self, asked: Items, items: Items) -> Floats:
-        """(n,) f of items for somebody who has `asked` (m,) distinct ones, popularity damped."""
-        return self.evidence.of_all(self._weigh, asked, items) - self._damped[items]
+        """(n,) of items for somebody who has `asked` (m,) distinct ones, popularity traded."""
+        found = self.evidence.of_all(self._weigh, asked, items)
+        likely = found - self._damped[items]
+        if not self.trade.particular:
+            return likely
+        of_likely, of_particular = self._totals(asked)
+        particular = np.float32(SHARP) * (found - self._off[items]) - of_particular
+        return np.logaddexp(likely - of_likely, particular + np.log(np.float32(self.trade.particular)))
+
+    def _totals(self, asked: Items) -> tuple[np.float32, np.float32]:
+        """The logarithms of both likelihoods' sums, each over the places that a list of it is made of."""
+        before, totals = self._last
+        if not np.array_equal(before, asked):
+            reached = self.evidence.reach(asked)
+            pool = self._pool(reached.items, _two_steps(reached.sums), POOL)
+            found = self._weigh(self.evidence.columns(reached, pool))
+            totals = _total(found - self._damped[pool]), _total(np.float32(SHARP) * (found - self._off[pool]))
+            self._last = asked, totals
+        return totals
+
+    def _pool(self, items: Items, steps: Floats, n: int) -> Items:
+        """Of items (p,), the n that two steps lead to most often, popularity damped, and the n where it is off."""
+        if len(items) <= n:
+            return items
+        kept = np.zeros(len(items), bool)
+        for share in self._shares if self.trade.particular else self._shares[:1]:
+            kept[np.argpartition(steps * share[items], len(items) - n)[-n:]] = True
+        return items[kept]
 
     def nearest(self, asked: Items, k: int, allowed: NDArray[np.bool_] | None = None) -> Items:
         """(at most k,) items in the order of their score, out of the `POOL` that two steps lead to most often.
@@ -252,14 +291,12 @@ class Weigher:
         Where walks reach fewer than k, what is bought most often follows.
         """
         reached = self.evidence.reach(asked)
-        items = reached.items
-        strength = np.log(_two_steps(reached.sums)) - self._damped[items]
+        items, steps = reached.items, _two_steps(reached.sums)
         if allowed is not None:
-            items, strength = items[allowed[items]], strength[allowed[items]]
-        pool = max(POOL, k)
-        if len(items) > pool:
-            items = items[np.argpartition(-strength, pool - 1)[:pool]]
-        elif len(items) < k:
+            open_to = allowed[items]
+            items, steps = items[open_to], steps[open_to]
+        items = self._pool(items, steps, max(POOL, k))
+        if len(items) < k:
             items = np.append(items, self.evidence.best_sellers(k, np.append(items, asked), allowed))
         score = self.score(asked, items)
         return items[np.lexsort((items, -score))[:k]]
@@ -276,7 +313,7 @@ class Weigher:
         return {**self.evidence.arrays(), **{f"head-{name}": value.numpy() for name, value in learnt.items()}}
 
     @classmethod
-    def restored(cls, arrays: Mapping[str, NDArray[Any]], *, damping: float, floor: float) -> Self:
+    def restored(cls, arrays: Mapping[str, NDArray[Any]], trade: Trade) -> Self:
         """What `arrays` gave."""
         state = {name: torch.tensor(value) for name, value in under("head-", arrays).items()}
         head = None
@@ -284,7 +321,12 @@ class Weigher:
             head = PairHead(FORMS)
             head.load_state_dict(state)
             head.eval()
-        return cls(PairEvidence.restored(arrays), head, damping=damping, floor=floor)
+        return cls(PairEvidence.restored(arrays), head, trade)
+
+
+def _total(logs: Floats) -> np.float32:
+    """The logarithm of the sum; 0 of nothing."""
+    return np.logaddexp.reduce(logs) if len(logs) else np.float32(0)
 
 
 def _two_steps(sums: Floats) -> Floats:

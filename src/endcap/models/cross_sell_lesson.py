@@ -83,8 +83,8 @@ class Lesson:
         counts = np.bincount(self.baskets.items, minlength=self.n_items)
         self.proposal = Proposal(counts, config.negatives, config.negatives_exponent, in_batch=config.in_batch)
         self.partners = self.graph.counted.counts
-        self.sampler = Sampler(self.graph, config.fanout) if config.fanout else None
-        self.unbought = counts == 0  # nobody chose against these: they are no negatives
+        self.sampler = Sampler(self.graph, config.drawn) if config.drawn else None
+        self.unbought, self.arrived = counts == 0, model._arrived
         self.hard = None
         if config.hard_negatives:
             kinds = ["category", "pagerank"] if config.hard_kinds == "both" else [config.hard_kinds]
@@ -145,7 +145,7 @@ class Lesson:
         others = torch.from_numpy(drawn.items).to(people.device)
         wanted = torch.from_numpy(questions.target).to(people.device)
         logits = people @ target[others].T + offset[others]
-        logits = logits.masked_fill(torch.from_numpy(self.unbought[drawn.items]).to(people.device), -torch.inf)
+        logits = logits.masked_fill(torch.from_numpy(self._not_there(questions, drawn)).to(people.device), -torch.inf)
         own = (people * target[wanted]).sum(1) + offset[wanted]
         harder = None
         if hard is not None:
@@ -153,6 +153,13 @@ class Lesson:
             harder = (people[:, None] * target[rows]).sum(2) + offset[rows]
             harder = harder.masked_fill(rows < 0, NONE)
         return self._losses(logits, own, drawn, harder)
+
+    def _not_there(self, questions: Questions, drawn: CandidateList) -> NDArray[np.bool_]:
+        """(q, c) what nobody chose against: drawn products that none bought yet, or that came after the basket."""
+        came = self.arrived[drawn.items] > self.baskets.time[questions.basket][:, None] + DAY
+        if drawn.column is not None:
+            came[np.arange(len(came)), drawn.column] = False
+        return came | self.unbought[drawn.items]
 
     def _losses(self, logits: Tensor, own: Tensor, drawn: CandidateList, hard: Tensor | None) -> Tensor:
         """(q,) of drawn negatives (q, c), and hard ones (q, h), `NONE` for none."""

@@ -66,7 +66,7 @@ class Told(NamedTuple):
 
     Attributes:
         goes_with: (n_items, n_items) of ones, from an item to what goes with it; stands_for: the same of substitutes;
-        seen: (people, n_items) of ones, what each person took.
+        seen: (people, n_items) of ones, what each person took, in numbers alone.
     """
 
     goes_with: csr_array
@@ -123,9 +123,7 @@ class LinkEvidence:
         else:
             self.taken, self.takers = told.seen, told.seen.T.tocsr()
             self.n_taken, self.n_takers = _at_least_one(self.taken), _at_least_one(self.takers)
-            self.alone = (
-                self.takers @ (1 / self.n_taken) / self.n_takers
-            )  # of a walk by people: how often it comes back
+            self.alone = self.takers @ (1 / self.n_taken) / self.n_takers  # of a walk by people: what comes back
         if told.stands_for is None:
             gone += ("rival", "linked, then rival")
         else:

@@ -11,8 +11,9 @@ is made in the same way, so the two are of one kind.
 What the source leaves open and is chosen here: how much such a product will be bought. Its baskets are set against the
 time that it has been there, and against what is like it: n^ = (n + k) / (t + k / n_like), t the share of the log's time
 since it arrived, n_like what products like it come to in all of that time. So what came last week is worth what is like
-it until it shows otherwise, and what nobody wanted for a year is not. Its offset is moved by as much as offsets go with
-log n.
+it until it shows otherwise, and what nobody wanted for a year is not. Nobody chose against it before it came: until
+then it is no negative, and in the graph it is taken to be as large as it would have grown. Its first partners are those
+of a few baskets, and chance: as long as it came lately, its vectors lean on what a new product like it would have.
 """
 
 from __future__ import annotations
@@ -36,13 +37,15 @@ from endcap.graph.catalogue import SHARE
 from endcap.models.cross_sell_choice import Ranked
 from endcap.models.cross_sell_settings import CrossSellConfig
 from endcap.models.cross_sell_towers import Towers
-from endcap.models.hiding import DAY, HidingGraph, counts_of
+from endcap.models.hiding import DAY, HidingGraph, counts_of, worth_of
 from endcap.models.item_features import FeatureReader
 from endcap.nn.items import ItemFeatures
 from endcap.nn.propagate import Adjacency
 from endcap.shop import Shop
 
 FEW = 5  # baskets up to which a product has no row of its own
+TRUSTED = 45.0  # baskets over which all but 1/e of the trust in what a product is like is lost
+LATELY = 2.0  # times what was bought that is foreseen of what arrived lately
 BELIEF = 2.0  # baskets that the word of what is like a product is worth
 ARRIVED = 7 * DAY  # added to the time since an arrival, which lies before the first sale
 SAID = ("title", "category", "brand", "price")  # of a catalogue, what likeness is read off
@@ -68,16 +71,19 @@ def without_few(features: ItemFeatures, bought: NDArray[np.integer]) -> ItemFeat
     return replace(features, id=np.where((bought <= FEW) & features.described, -1, features.id))
 
 
-def share_of_time(shop: Shop) -> NDArray[np.float64]:
-    """(n_items,) the share of the log's time since each arrived: was first seen, or launched."""
+def share_of_time(shop: Shop, half_life_days: float = np.inf) -> NDArray[np.float64]:
+    """(n_items,) the share of the log's time since each arrived, was first seen or launched; older time counts less."""
     if shop.item_known_from is None or len(shop.events) == 0:
         return np.ones(shop.n_items)
     first, last = int(shop.events.time.min()), int(shop.events.time.max())
     since = np.clip(shop.item_known_from[: shop.n_items], first, last)
-    return (last - since + ARRIVED) / (last - first + ARRIVED)
+    there, all_of_it = (last - since + ARRIVED) / DAY, (last - first + ARRIVED) / DAY
+    if np.isinf(half_life_days):
+        return there / all_of_it
+    return np.expm1(-np.log(2) * there / half_life_days) / np.expm1(-np.log(2) * all_of_it / half_life_days)
 
 
-def expected(bought: NDArray[np.integer], time: NDArray[np.float64], like: csr_array) -> NDArray[np.float64]:
+def expected(bought: NDArray[np.number], time: NDArray[np.float64], like: csr_array) -> NDArray[np.float64]:
     """(n,) the baskets that each would come to in all of the log's time; see the module's docstring.
 
     Args:
@@ -86,21 +92,44 @@ def expected(bought: NDArray[np.integer], time: NDArray[np.float64], like: csr_a
     known = bought > 0
     if not known.any():
         return np.ones(len(bought))
-    own = np.where(known, np.log(np.maximum(bought, 1) / time), 0)
+    own = np.log(np.where(known, bought, time) / time)
     weight = like @ known.astype(np.float64)
     usual = np.where(known, own, np.median(own[known]))
     alike = np.divide(like @ own, weight, out=usual, where=weight > 0)
     return (bought + BELIEF) / (time + BELIEF / np.exp(alike))
 
 
-def moved(offset: Floats, bought: NDArray[np.integer], foreseen: NDArray[np.floating]) -> Floats:
-    """(n,) offsets as they would be had each come to the baskets foreseen: on the line that offsets make with log n."""
+def lift_of(shop: Shop, baskets: Baskets, half_life_days: float, like: csr_array) -> NDArray[np.float64]:
+    """(n_items,) how many times more each would weigh in the graph, had it been there all the time."""
+    worth = np.repeat(worth_of(baskets.time, half_life_days), baskets.sizes)
+    weighs = np.bincount(baskets.items, worth, shop.n_items)
+    ever = expected(weighs, share_of_time(shop, half_life_days), like)
+    return np.divide(ever, weighs, out=np.ones(shop.n_items), where=weighs > 0)
+
+
+def trust_in_likeness(baskets: NDArray[np.number], like: csr_array) -> Floats:
+    """(m,) how far products of so many baskets are taken for new ones that are like (m, n) others."""
+    return np.where(np.diff(like.indptr) > 0, np.exp(-baskets / TRUSTED), 0).astype(np.float32)
+
+
+def arrived_lately(
+    bought: NDArray[np.integer], foreseen: NDArray[np.floating], time: NDArray[np.floating]
+) -> NDArray[np.bool_]:
+    """(n,) of which so much more is foreseen than was bought that they cannot have been there for long.
+
+    Args:
+        time: see `share_of_time`; of what is seldom bought beside popular things like it more is always foreseen.
+    """
+    return (foreseen > LATELY * np.maximum(bought, 1)) & ((bought == 0) | (time < 1 / LATELY))
+
+
+def filled(offset: Floats, bought: NDArray[np.integer], foreseen: NDArray[np.floating]) -> Floats:
+    """(n,) offsets; those of what nobody bought lie on the line that the others make with the baskets foreseen."""
     known = bought > 0
-    if len(np.unique(bought[known])) < 2:
+    if len(np.unique(foreseen[known])) < 2:
         return offset
-    slope, begin = np.polyfit(np.log(bought[known]), offset[known], 1)
-    by_line = begin + slope * np.log(foreseen)
-    return np.where(known, offset + slope * np.log(foreseen / np.maximum(bought, 1)), by_line).astype(np.float32)
+    slope, begin = np.polyfit(np.log(foreseen[known]), offset[known], 1)
+    return np.where(known, offset, begin + slope * np.log(foreseen)).astype(np.float32)
 
 
 class Arrivals(NamedTuple):
@@ -128,13 +157,32 @@ class Arrivals(NamedTuple):
         weight = SHARE * float(np.median(made)) if len(made) else SHARE
         return cls(towers, np.stack(hops) if hops else empty, graph.total(graph.mass), graph.quiet, weight)
 
-    @torch.inference_mode()
-    def embed(self, features: ItemFeatures, bought_with: csr_array, like: csr_array) -> tuple[Floats, Floats]:
+    def embed(
+        self,
+        features: ItemFeatures,
+        bought_with: csr_array,
+        like: csr_array,
+        lift: NDArray[np.floating],
+        baskets: NDArray[np.number],
+    ) -> tuple[Floats, Floats]:
         """What products (m,) ask with and answer with, (m, d) each; zeros where nothing is known of one.
 
         Args:
-            bought_with, like: (m, n) their links to known items, as the graph has them.
+            bought_with, like: (m, n) their links to known items, as the graph has them; lift: (m,) see `HidingGraph`;
+            baskets: (m,) that hold each: the fewer, the more it is taken for what it would be without any.
         """
+        found = self._with(features, bought_with, like, lift)
+        if bought_with.nnz == 0:
+            return found
+        share = trust_in_likeness(baskets, like)[:, None]
+        bare = self._with(replace(features, id=None), csr_array(like.shape, dtype=np.float32), like, lift)
+        source, target = ((1 - share) * own + share * new for own, new in zip(found, bare, strict=True))
+        return source, target
+
+    @torch.inference_mode()
+    def _with(
+        self, features: ItemFeatures, bought_with: csr_array, like: csr_array, lift: NDArray[np.floating]
+    ) -> tuple[Floats, Floats]:
         towers, m = self.towers, len(features)
         links = with_catalogue(bought_with, like)
         rows = np.repeat(np.arange(m), np.diff(links.indptr))
@@ -147,7 +195,7 @@ class Arrivals(NamedTuple):
             own = np.maximum(np.bincount(rows, links.data * quiet, m), 1e-12)[rows]
             extra = np.flatnonzero(~np.isin(_keys(links), _keys(bought_with)))
             power = towers.config.power if towers.config.encoder == "hops" else 0.0
-            shares = torch.from_numpy(counts_of(links.data, own, given, quiet, extra, power))
+            shares = torch.from_numpy(counts_of(links.data, own, given, quiet, extra, power, lift[rows]))
         read = towers.embedding.sizes.parts or features.id is not None
         steps = [towers.embedding(features, np.arange(m)) if read else torch.zeros(m, towers.config.dim)]
         for layer, table in enumerate(self.hops):
@@ -182,41 +230,39 @@ class Arrivals(NamedTuple):
             towers.load_state_dict({**weights, "offset": torch.zeros(0)})
         except RuntimeError as error:
             raise DamagedArtefact(f"{folder / WEIGHTS}: not the weights of this model ({error}); train again") from None
-        parts = (arrays[name] for name in ("hops", "total", "quiet"))
-        return cls(towers.eval(), *parts, float(arrays["weight"][0]))
+        return cls(towers.eval(), arrays["hops"], arrays["total"], arrays["quiet"], float(arrays["weight"][0]))
 
 
 class Placed:
-    """Evidence of baskets says nothing of what few have bought: the network says where in its lists those stand.
+    """Evidence of baskets says little of what arrived lately: the network says where in its lists those stand.
 
     The best of both are set side by side for each question: what the network would give place r is worth what the
     evidence gives its own place r.
     """
 
-    def __init__(self, ranked: Ranked, network: Ranked, few: NDArray[np.bool_]) -> None:
+    def __init__(self, ranked: Ranked, network: Ranked, lately: NDArray[np.bool_]) -> None:
         """
         Args:
-            few: (n_items,) what the network places.
+            lately: (n_items,) what the network places.
         """
-        self._ranked, self._network, self._few = ranked, network, few
+        self._ranked, self._network, self._lately, self._any = ranked, network, lately, bool(lately.any())
         self._scale: tuple[Items, Floats, Floats] | None = None  # of the last question: asked, scores of both lists
 
     def score(self, asked: Items, items: Items) -> Floats:
         """See `PairScorer`."""
-        found, few = self._ranked.score(asked, items), self._few[items]
-        if few.any():
+        found, lately = self._ranked.score(asked, items), self._lately[items]
+        if lately.any():
             found = found.copy()
-            found[few] = self._worth(asked, self._network.score(asked, items[few]))
+            found[lately] = self._worth(asked, self._network.score(asked, items[lately]))
         return found
 
     def nearest(self, asked: Items, k: int, allowed: NDArray[np.bool_] | None = None) -> Items:
         """See `PairScorer`."""
         found = self._ranked.nearest(asked, k, allowed)
-        near = self._network.nearest(asked, SIDE_BY_SIDE, allowed)
-        near = near[self._few[near]]
-        if len(near) == 0:
+        if not self._any:
             return found
-        items = np.concatenate([found[~self._few[found]], near])
+        near = self._network.nearest(asked, SIDE_BY_SIDE, allowed)
+        items = np.concatenate([found[~self._lately[found]], near[self._lately[near]]])
         return items[np.argsort(-self.score(asked, items), kind="stable")][:k]
 
     def _worth(self, asked: Items, scores: Floats) -> Floats:

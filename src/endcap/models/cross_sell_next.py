@@ -3,7 +3,7 @@
 A basket is completed by what goes with it. The next one is another question: people buy again what they bought, and
 what is bought lately. So beside the columns of `cross_sell_evidence`, with the last basket as what is asked with, there
 are columns of how often and how long ago the person bought a product, where walks lead from everything that they
-bought, and how often anybody bought it in the last weeks.
+bought, by baskets and by all that other people bought, and how often anybody bought it in the last weeks.
 
 Lessons are people's next baskets, never the baskets' own: the log is cut at the last moments that leave a window, and
 everything that a question knows, graph, person and season, is of before its cut. Products of the last basket are
@@ -23,18 +23,19 @@ from endcap.answers import History, Items
 from endcap.graph import Baskets
 from endcap.kernels.evidence import EVEN1, WALK1
 from endcap.models import cross_sell_evidence as pairs
-from endcap.models.cross_sell_evidence import DRAWN, POOL, PairEvidence, Reached, under
+from endcap.models.cross_sell_evidence import DRAWN, POOL, PairEvidence, under
 from endcap.models.pair_head import Form, PairHead, learn
 
 COLUMNS = (
     *pairs.COLUMNS, "bought by the asker", "the same, faded", "walk1 of all bought", "even walk1 of all bought",
-    "sold in weeks", "sold in months", "products of the asker",
+    "walk1 by people", "even walk1 by people", "sold in weeks", "sold in months", "products of the asker",
 )  # fmt: skip
-FORMS: list[Form] = [*pairs.FORMS, "log", "log", "log", "log", "log", "log", "plain"]
+FORMS: list[Form] = [*pairs.FORMS, "log", "log", "log", "log", "log", "log", "log", "log", "plain"]
 FADES = (15.0, 60.0)  # days after which a sale counts half, in weeks and in months; a person's own purchase, months
 WINDOW, CUTS = 30.0, 3  # days of a lesson's next baskets, at most, and how many such windows
-PER_PERSON = 5  # products asked for of a next basket
+PER_PERSON = 2  # products asked for of a next basket: more people say more than more of each
 REMEMBERED = 200  # products of a person, the latest ones
+WHOLESALE = 500  # products of a person, above which their purchases in all say nothing of what goes with what
 FEWEST = 100  # questions that anything is learnt from
 DAY = 86_400_000_000
 
@@ -50,10 +51,10 @@ class Past(NamedTuple):
     @classmethod
     def of(cls, history: History, kind: int) -> Self:
         """The purchases, actions of one kind, of a history."""
-        bought = history.last(len(history), kind)
-        if len(bought) == 0:
+        bought = (history.interactions == kind) & (history.items >= 0)
+        if not bought.any():
             return cls(np.empty(0, np.int32), np.empty(0, np.float32))
-        once = np.unique(np.stack([bought.times, bought.items.astype(np.int64)]), axis=1)
+        once = np.unique(np.stack([history.times[bought], history.items[bought].astype(np.int64)]), axis=1)
         return cls(once[1].astype(np.int32), ((once[0, -1] - once[0]) / DAY).astype(np.float32))
 
 
@@ -69,15 +70,49 @@ class Question(NamedTuple):
     out: Items
 
 
+class Known(NamedTuple):
+    """What a shop's baskets say: evidence of baskets, of people's products in all, and sales lately (2, n_items)."""
+
+    evidence: PairEvidence
+    people: PairEvidence
+    lately: Floats
+
+    @classmethod
+    def of(cls, baskets: Baskets, category: NDArray[np.integer], threads: int = 1) -> Self:
+        """From baskets, and the category (n_items,) of each item, -1 unknown."""
+        evidence, people = (PairEvidence.of(part, category, threads) for part in (baskets, _lives(baskets)))
+        days = (baskets.time.max(initial=0) - baskets.time) / DAY
+        sold = [np.bincount(baskets.items, np.repeat(np.exp2(-days / fade), baskets.sizes), len(category))
+                for fade in FADES]  # fmt: skip
+        return cls(evidence, people, np.stack(sold).astype(np.float32))
+
+    def columns(self, asked: Items, past: Past, wanted: NDArray[np.integer]) -> Floats:
+        """(n, columns) of wanted items (n,) for somebody with this last basket and past."""
+        columns = np.zeros((len(wanted), len(COLUMNS)), np.float32)
+        own = columns[:, len(pairs.COLUMNS) :]
+        columns[:, : len(pairs.COLUMNS)] = self.evidence.columns(self.evidence.reach(asked), wanted)
+        known = past.items < self.evidence.n_items
+        items, days = past.items[known][-REMEMBERED:], past.days[known][-REMEMBERED:]
+        if len(items):
+            distinct, n_items = np.unique(items), self.evidence.n_items
+            own[:, 0] = np.bincount(items, minlength=n_items)[wanted]
+            own[:, 1] = np.bincount(items, np.exp2(-days / FADES[1]), n_items)[wanted]
+            for place, evidence in ((2, self.evidence), (4, self.people)):
+                walked = evidence.columns(evidence.reach(distinct), wanted)
+                own[:, place : place + 2] = walked[:, [WALK1, EVEN1]]
+            own[:, 8] = np.log1p(len(distinct))
+        own[:, 6:8] = self.lately[:, wanted].T
+        return columns
+
+
 class NextWeigher(NamedTuple):
-    """The evidence of a shop, how it sold lately (2, n_items), the head, and whom it answers.
+    """What a shop's baskets say, the head that weighs it, and whom it answers.
 
     Attributes:
         kind: the interaction that is a purchase.
     """
 
-    evidence: PairEvidence
-    lately: Floats
+    known: Known
     head: PairHead
     kind: int
     past: Past = NOTHING_BOUGHT
@@ -91,22 +126,23 @@ class NextWeigher(NamedTuple):
         columns, log_q = list[Floats](), list[Floats]()
         for cut, end in _cuts(baskets):
             before = baskets.where(baskets.time < cut)
-            known, lately = PairEvidence.of(before, category, threads), _sold(before, n_items)
-            share = 0.5 / n_items + 0.5 * known.n_of / max(known.n_of.sum(), 1)
+            known = Known.of(before, category, threads)
+            n_of = known.evidence.n_of
+            share = 0.5 / n_items + 0.5 * n_of / max(n_of.sum(), 1)
             for question in _questions(before, baskets.where((baskets.time >= cut) & (baskets.time < end)), rng):
-                targets = question.targets[known.n_of[question.targets] > 0]
+                targets = question.targets[n_of[question.targets] > 0]
                 drawn = (len(targets), DRAWN)
-                by_sales = rng.choice(n_items, drawn, p=known.n_of / known.n_of.sum())
+                by_sales = rng.choice(n_items, drawn, p=n_of / n_of.sum())
                 wanted = np.concatenate([targets[:, None], rng.integers(0, n_items, drawn), by_sales], axis=1)
                 chances = np.log(share * n_items)[wanted].astype(np.float32)
                 chances[:, 1:][np.isin(wanted[:, 1:], question.out)] = np.inf
-                found = _columns(known, lately, known.reach(question.asked), question.past, wanted.ravel())
+                found = known.columns(question.asked, question.past, wanted.ravel())
                 columns.append(found.reshape(*wanted.shape, len(COLUMNS)))
                 log_q.append(chances)
         if sum(map(len, log_q)) < FEWEST:
             return None
         head = learn(np.concatenate(columns), np.concatenate(log_q), FORMS, seed, threads)
-        return cls(PairEvidence.of(baskets, category, threads), _sold(baskets, n_items), head, kind)
+        return cls(Known.of(baskets, category, threads), head, kind)
 
     def knowing(self, history: History) -> Self:
         """The same for somebody with this history."""
@@ -114,18 +150,18 @@ class NextWeigher(NamedTuple):
 
     def score(self, asked: Items, items: Items) -> Floats:
         """(n,) the logarithm, but for a constant, of the chance that items are in the next basket, after `asked`."""
-        columns = _columns(self.evidence, self.lately, self.evidence.reach(asked), self.past, items)
+        columns = self.known.columns(asked, self.past, items)
         with torch.inference_mode():
             return self.head(torch.from_numpy(columns)).numpy()
 
     def nearest(self, asked: Items, k: int, allowed: NDArray[np.bool_] | None = None) -> Items:
         """(at most k,) items in the order of their score: of what walks lead to, was bought before, and sells."""
         pool = max(POOL, k)
-        reached = self.evidence.reach(asked)
+        reached, lately = self.known.evidence.reach(asked), self.known.lately[0]
         near = reached.items[np.argsort(-reached.sums[:, WALK1], kind="stable")[:pool]]
-        sells = np.argsort(-self.lately[0], kind="stable")[:pool]
-        items = np.unique(np.concatenate([near, self.past.items, sells[self.lately[0][sells] > 0]])).astype(np.int32)
-        items = items[(items < self.evidence.n_items) & ~np.isin(items, asked)]
+        sells = np.argsort(-lately, kind="stable")[:pool]
+        items = np.unique(np.concatenate([near, self.past.items, sells[lately[sells] > 0]])).astype(np.int32)
+        items = items[(items < len(lately)) & ~np.isin(items, asked)]
         if allowed is not None:
             items = items[allowed[items]]
         return items[np.lexsort((items, -self.score(asked, items)))[:k]]
@@ -133,34 +169,17 @@ class NextWeigher(NamedTuple):
     def arrays(self) -> dict[str, NDArray[Any]]:
         """To store, by name; `restored` reads them."""
         learnt = {f"head-{name}": value.numpy() for name, value in self.head.state_dict().items()}
-        return {**self.evidence.arrays(), **learnt, "lately": self.lately, "kind": np.array([self.kind])}
+        known, people = ({f"{name}-{part}": array for part, array in getattr(self.known, name).arrays().items()}
+                         for name in ("evidence", "people"))  # fmt: skip
+        return {**known, **people, **learnt, "lately": self.known.lately, "kind": np.array([self.kind])}
 
     @classmethod
     def restored(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """What `arrays` gave."""
         head = PairHead(FORMS)
         head.load_state_dict({name: torch.tensor(value) for name, value in under("head-", arrays).items()})
-        return cls(PairEvidence.restored(arrays), arrays["lately"], head.eval(), int(arrays["kind"][0]))
-
-
-def _columns(
-    evidence: PairEvidence, lately: Floats, reached: Reached, past: Past, wanted: NDArray[np.integer]
-) -> Floats:
-    """(n, columns) of wanted items (n,) for somebody with this last basket and past."""
-    columns = np.zeros((len(wanted), len(COLUMNS)), np.float32)
-    n_pairs, n_items = len(pairs.COLUMNS), evidence.n_items
-    columns[:, :n_pairs] = evidence.columns(reached, wanted)
-    known = past.items < n_items
-    items, days = past.items[known][-REMEMBERED:], past.days[known][-REMEMBERED:]
-    if len(items):
-        distinct = np.unique(items)
-        columns[:, n_pairs] = np.bincount(items, minlength=n_items)[wanted]
-        columns[:, n_pairs + 1] = np.bincount(items, np.exp2(-days / FADES[1]), n_items)[wanted]
-        of_all = evidence.columns(evidence.reach(distinct), wanted)
-        columns[:, n_pairs + 2 : n_pairs + 4] = of_all[:, [WALK1, EVEN1]]
-        columns[:, n_pairs + 6] = np.log1p(len(distinct))
-    columns[:, n_pairs + 4 : n_pairs + 6] = lately[:, wanted].T
-    return columns
+        evidence, people = (PairEvidence.restored(under(f"{name}-", arrays)) for name in ("evidence", "people"))
+        return cls(Known(evidence, people, arrays["lately"]), head.eval(), int(arrays["kind"][0]))
 
 
 def _cuts(baskets: Baskets) -> Iterator[tuple[int, int]]:
@@ -189,9 +208,12 @@ def _questions(before: Baskets, later: Baskets, rng: np.random.Generator) -> Ite
         yield Question(asked, past, targets, np.union1d(asked, inside))
 
 
-def _sold(baskets: Baskets, n_items: int) -> Floats:
-    """(2, n_items) baskets of each item, each counting half after `FADES` days."""
-    days = (baskets.time.max(initial=0) - baskets.time) / DAY
-    return np.stack([
-        np.bincount(baskets.items, np.repeat(np.exp2(-days / fade), baskets.sizes), n_items) for fade in FADES
-    ]).astype(np.float32)  # fmt: skip
+def _lives(baskets: Baskets) -> Baskets:
+    """All that each person bought as one basket, without people who bought the whole shop."""
+    n_items = int(baskets.items.max(initial=0)) + 1
+    bought = np.unique(np.repeat(baskets.user, baskets.sizes) * np.int64(n_items) + baskets.items)
+    users, begin = np.unique(bought // n_items, return_index=True)
+    offsets = np.append(begin, len(bought)).astype(np.int64)
+    items = (bought % n_items).astype(np.int32)
+    lives = Baskets(offsets, items, users.astype(np.int32), np.zeros(len(users), np.int64), "people")
+    return lives.where(lives.sizes <= WHOLESALE)

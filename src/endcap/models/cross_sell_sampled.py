@@ -77,6 +77,6 @@ class Sampler:
         power = towers.config.power if towers.config.encoder == "hops" else 0.0
         extra = np.flatnonzero(self._is_extra[number])
         quiet = self.graph.quiet[nodes[column]]
-        counts = counts_of(weight, own, total[nodes[column]], quiet, extra, power)
+        counts = counts_of(weight, own, total[nodes[column]], quiet, extra, power, self.graph.lift[nodes[row]])
         stand_in = own / np.maximum(np.bincount(row, weight * quiet, n_rows), 1e-12)[row]
         return near, torch.from_numpy((counts * stand_in).astype(np.float32))

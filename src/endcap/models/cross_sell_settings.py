@@ -43,9 +43,12 @@ class CrossSellConfig(TrainingSettings, frozen=True, kw_only=True):
     min_support: Annotated[int, Meta(ge=1, description="baskets behind a link, at least")] = 1
     half_life_days: Annotated[float, Meta(gt=0, description="age at which a basket counts half")] = 60.0
     fanout: Annotated[
-        tuple[Annotated[int, Meta(ge=1)], ...],
-        Meta(description="train on so many neighbours of a product, of each of these, ..., as [25, 10]; []: on all"),
-    ] = ()
+        str,
+        Meta(
+            pattern="^([1-9][0-9]{0,5}(,[1-9][0-9]{0,5})*)?$",
+            description="train on so many neighbours of a product, of each of these, ..., as 25,10; empty: on all",
+        ),
+    ] = ""
     catalogue_links: Annotated[
         int, Meta(ge=0, le=100, description="what few have bought hears so many like it; typed: has relations instead")
     ] = 10
@@ -112,6 +115,9 @@ class CrossSellConfig(TrainingSettings, frozen=True, kw_only=True):
     ] = False
     damping: Annotated[float, Meta(ge=0, le=2, description="evidence, walk: this times log baskets is taken off")] = 0.0
     floor: Annotated[float, Meta(ge=1, description="damping: fewer baskets than these count as these")] = 30.0
+    particular: Annotated[
+        float, Meta(ge=0, le=100, description="evidence, walk: weight of what goes together above all else; 0: none")
+    ] = 0.0
     popularity: Annotated[
         float, Meta(ge=-2, le=2, description="added to scores: this times the log of a product's baskets")
     ] = 0.0
@@ -132,8 +138,8 @@ class CrossSellConfig(TrainingSettings, frozen=True, kw_only=True):
             )
         if self.fanout and self.encoder in ("typed", "pinsage"):
             raise ValueError(f"fanout: encoder={self.encoder} trains on the whole graph; leave it out")
-        if self.fanout and len(self.fanout) != self.layers:
-            raise ValueError(f"fanout={list(self.fanout)}, layers={self.layers}: a number for each layer is needed")
+        if self.fanout and len(self.drawn) != self.layers:
+            raise ValueError(f"fanout={self.fanout}, layers={self.layers}: a number for each layer is needed")
         if self.fanout and self.next_weight:
             raise ValueError("fanout and next_weight: a user's earlier baskets are not sampled; leave one of them out")
         if self.browse and "user" not in self.typed:
@@ -142,8 +148,14 @@ class CrossSellConfig(TrainingSettings, frozen=True, kw_only=True):
             raise ValueError(f"hard_kinds={self.hard_kinds}: say how many, hard_negatives=6")
         if not self.in_batch and not self.negatives:
             raise ValueError("in_batch=false, negatives=0: all items are negatives, those of the batch among them")
-        if self.damping and self.score_by == "network":
-            raise ValueError(f"damping={self.damping:g} is of the evidence: set score_by=evidence, or use popularity")
+        traded = next((name for name in ("damping", "particular") if getattr(self, name)), None)
+        if traded and self.score_by == "network":
+            raise ValueError(f"{traded} is of the evidence: set score_by=evidence, or use popularity")
+
+    @property
+    def drawn(self) -> tuple[int, ...]:
+        """Neighbours that a step draws for each layer, the last one's first; none: it hears all."""
+        return tuple(map(int, self.fanout.split(","))) if self.fanout else ()
 
     @property
     def likenesses(self) -> int:

@@ -94,7 +94,7 @@ class Towers(nn.Module):
             return self.graph.adjacency, self.graph.shares(mass, power)
         adjacency = self.graph.adjacency
         heard = mass * self.graph.quiet[adjacency.columns]
-        left = csr_array((heard, adjacency.columns, adjacency.offsets), shape=adjacency.shape)
+        left = csr_array((heard, adjacency.columns, adjacency.offsets), shape=adjacency.shape, copy=True)
         left.eliminate_zeros()
         if self.config.encoder == "sage-pool":  # the largest would hear a link however thin it is
             return (near := Adjacency(left)), near.weights

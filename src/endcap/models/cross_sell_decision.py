@@ -1,0 +1,130 @@
+"""Learns what scores pairs for a shop: what the settings name, or, of all there is, what validates best."""
+
+from __future__ import annotations
+
+import logging
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from endcap.graph import Baskets, baskets_of
+from endcap.models.cross_sell_choice import FEWEST, Likely, Network, PairScorer, best_of, questions_of
+from endcap.models.cross_sell_evidence import PairEvidence, Trade, Weigher
+from endcap.models.cross_sell_lesson import Lesson
+from endcap.models.cross_sell_links import LinkEvidence, LinkWeigher, Told, both_ways
+from endcap.models.cross_sell_next import NextWeigher
+from endcap.models.cross_sell_settings import CrossSellConfig
+from endcap.shop import Shop
+from endcap.shop.purchases import strongest
+
+MOST_LINKS = 2_000_000  # of relations, that a choice tries: a lesson and an answer take time in proportion to them
+
+log = logging.getLogger("endcap.models")
+
+
+class Decision(NamedTuple):
+    """What scores pairs, the validation figure of everything that was tried, and the weigher, if one scores."""
+
+    chosen: str
+    figures: dict[str, float]
+    weigher: Weigher | LinkWeigher | NextWeigher | None
+
+
+class Decider(NamedTuple):
+    """What a decision is made from.
+
+    Attributes:
+        relations: what somebody vouches for; taught: the network on the graph of the lesson's baskets, without those
+            that it held out; baskets: all of them; leaf: (n_items,) category, -1 unknown.
+    """
+
+    config: CrossSellConfig
+    shop: Shop
+    relations: pa.Table | None
+    taught: Network
+    lesson: Lesson
+    baskets: Baskets
+    leaf: NDArray[np.int64]
+    system: str
+    seed: int
+    threads: int
+
+    def decide(self) -> Decision:
+        """Learn what scores pairs; the network where there is too little for anything else, which the log says."""
+        chosen = self.config.score_by
+        if chosen == "network":
+            return Decision(chosen, {}, None)
+        if chosen == "next":
+            following = NextWeigher.fitted(
+                baskets_of(self.shop, largest=self.config.largest), self.leaf, strongest(self.shop),
+                seed=self.seed, threads=self.threads,
+            )  # fmt: skip
+            if following is None:
+                log.warning("%s: too few people have two baskets: the graph network scores pairs", self.system)
+            return Decision(chosen if following else "network", {}, following)
+        told = Told.of(self.relations, self.shop) if self.relations is not None else None
+        if chosen == "links":
+            linked = self._linked(told)
+            return Decision(chosen if linked else "network", {}, linked)
+        if told is not None and told.goes_with.nnz > MOST_LINKS:
+            log.warning("%s: %d links are too many to try; score_by=links takes them", self.system, told.goes_with.nnz)
+            told = None
+        return self._by_baskets(told)
+
+    def _by_baskets(self, told: Told | None) -> Decision:
+        """What is learnt from the lesson's baskets, and where that is asked for, tried on those that it held out."""
+        config, lesson, chosen = self.config, self.lesson, self.config.score_by
+        bought = np.bincount(lesson.baskets.items, minlength=len(self.leaf))
+        never = lesson.partners if config.spare_partners else None
+        before = None if told is None else told.without_baskets(lesson.validation)
+        if before is not None:  # what somebody vouches for is right, too
+            never = both_ways(before.goes_with if never is None else before.goes_with + never)
+        questions = questions_of(lesson.validation, bought, never, self.seed)
+        if len(lesson.baskets) < 3 or (chosen == "auto" and len(questions.target) < FEWEST):
+            log.warning(
+                "%s: the graph network scores pairs: there are %d baskets to learn from and %d to choose by, too few "
+                "for anything else", self.system, len(lesson.baskets), len(questions.target),
+            )  # fmt: skip
+            return Decision("network", {}, None)
+        trade = Trade(config.damping, config.floor, config.particular)
+        if chosen == "walk":
+            return Decision(chosen, {}, self._weigher(None, trade))
+        weigher = Weigher.fitted(
+            lesson.baskets, self.leaf, at_most=config.evidence_baskets, per_basket=config.evidence_products,
+            never=never, trade=trade, seed=self.seed, threads=self.threads,
+        )  # fmt: skip
+        if chosen == "evidence":
+            return Decision(chosen, {}, self._weigher(weigher, trade))
+        contenders: dict[str, PairScorer] = {
+            "network": self.taught,
+            "evidence": Likely(weigher),
+            "walk": Likely(Weigher(weigher.evidence, None, trade)),
+        }
+        linked = None if before is None else self._linked(before)
+        if linked is not None:
+            contenders["links"] = Likely(linked)
+        best, figures = best_of(contenders, questions, bought, config.validation_metric, self.system)
+        if best == "network":
+            return Decision(best, figures, None)
+        if best == "links" and told is not None and linked is not None:
+            return Decision(best, figures, linked._replace(evidence=LinkEvidence(told)))
+        return Decision(best, figures, self._weigher(weigher if best == "evidence" else None, trade))
+
+    def _weigher(self, learnt: Weigher | None, trade: Trade) -> Weigher:
+        """What was learnt, or a walk, on the graph of all baskets."""
+        whole = PairEvidence.of(self.baskets, self.leaf, self.threads)
+        return Weigher(whole, None if learnt is None else learnt.head, trade)
+
+    def _linked(self, told: Told | None) -> LinkWeigher | None:
+        """What weighs links that somebody vouches for; None where there are too few."""
+        config, found = self.config, None
+        if told is not None:
+            found = LinkWeigher.fitted(
+                told, matchings=config.link_matchings, at_most=config.link_pairs, rivals_hidden=config.rivals_hidden,
+                seed=self.seed, threads=self.threads,
+            )  # fmt: skip
+        if found is None:
+            log.warning("%s: links do not score pairs: relations hold too few to learn from", self.system)
+        return found
