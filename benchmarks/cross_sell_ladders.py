@@ -42,8 +42,8 @@ ROWS: Rows = {
     "pinsage": ("cross-sell", {**NETWORK, "encoder": "pinsage"}),
     "homogeneous": typed("none"),
     "+ category and brand": typed("category,brand"),
-    "+ user": typed("category,brand,user", browse=False),
-    "+ browse": typed("category,brand,user"),
+    "+ user": typed("category,brand,user"),
+    "+ browse": typed("category,brand,user,browse"),
     "+ occasion": typed("all"),
     "+ temporal": typed("all", directed=True, next_weight=0.5),
 }

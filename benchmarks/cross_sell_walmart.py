@@ -25,8 +25,9 @@ from endcap.models.cross_sell_evidence import Trade
 
 HELD_OUT, ASKED = 7_000, 4_000
 WHOLE = {"basket": "session", "k": 100_000}
-EVIDENCE = {  # the network beside it is as small as it gets: here the evidence is what scores
+EVIDENCE = {  # the network beside it is as small as it gets, and places nothing: here the evidence is what scores
     "score_by": "evidence", "layers": 0, "dim": 8, "epochs": 1, "text": "none", "complement": "none", "largest": 0,
+    "catalogue_links": 0, "unbought": False,
 }  # fmt: skip
 ROWS: Rows = {
     "popularity": ("popularity", {}),
@@ -51,6 +52,7 @@ ROWS: Rows = {
     "cross-sell evidence undamped": ("cross-sell", EVIDENCE),
     "cross-sell evidence damped": ("cross-sell", EVIDENCE | {"damping": 0.8, "floor": 30.0}),
     "cross-sell evidence": ("cross-sell", EVIDENCE | {"damping": 0.7, "floor": 30.0, "particular": 1.0}),
+    "cross-sell evidence far": ("cross-sell", EVIDENCE | {"damping": 0.7, "floor": 30.0, "particular": 2.0}),
 }
 TRADES = (  # damping, floor and particular of the evidence
     (0.0, 1.0, 0.0), (0.8, 50.0, 0.0), (0.8, 30.0, 0.0), (0.8, 12.0, 0.0), (0.8, 1.0, 0.0),

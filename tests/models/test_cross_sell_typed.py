@@ -143,8 +143,7 @@ def test_what_the_log_cannot_feed_is_said(caplog: pytest.LogCaptureFixture) -> N
     [
         ({"types": "user"}, "encoder=typed, not hops"),
         ({"encoder": "sage", "directed": True}, "encoder=typed, not sage"),
-        ({"encoder": "gat", "browse": False}, "encoder=typed, not gat"),
-        ({"encoder": "typed", "types": "brand", "browse": True}, "add user"),
+        ({"encoder": "typed", "types": "brand,browse"}, "add user"),
         ({"encoder": "typed", "types": "brands"}, "types"),
         ({"hard_kinds": "category"}, "hard_negatives=6"),
         ({"in_batch": False, "negatives": 0}, "all items are negatives"),

@@ -2,8 +2,8 @@
 
 The rows of the graph lie by falling strength, so that a hop which reads the head of a row reads its strongest part. The
 first hop reads whole rows; every further one starts from the `frontier` places where the hop before led most often and
-reads `onward` partners of each. So a question costs the same in a shop of any size: with 500 places and 100 partners at
-most 50,000 additions a hop. A thread needs 45 bytes an item, and the question's own places beside.
+reads `onward` partners of each. So a question costs the same in a shop of any size: with 200 places and 50 partners at
+most 10,000 additions a hop. A thread needs 45 bytes an item, and the question's own places beside.
 """
 
 from __future__ import annotations

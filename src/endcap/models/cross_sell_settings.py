@@ -10,7 +10,7 @@ from endcap.nn.training import TrainingSettings
 
 Encoder = Literal["hops", "sage", "sage-pool", "gat", "gatv2", "pinsage", "typed"]
 ScoreBy = Literal["auto", "network", "evidence", "walk", "links", "next"]
-_TYPE = "(user|category|brand|occasion)"
+_TYPE = "(user|browse|category|brand|occasion)"
 
 
 class CrossSellConfig(TrainingSettings, frozen=True, kw_only=True):
@@ -26,12 +26,9 @@ class CrossSellConfig(TrainingSettings, frozen=True, kw_only=True):
         str,
         Meta(
             pattern=f"^(all|none|{_TYPE}(,{_TYPE})*)$",
-            description="typed: nodes beside products: user,category,brand,occasion or some of them; all; none",
+            description="typed: beside products user,browse,category,brand,occasion or some of them; all; none",
         ),
     ] = "all"
-    browse: Annotated[
-        bool | None, Meta(description="typed: what users looked at is a relation; unset: where there are users")
-    ] = None
     directed: Annotated[bool, Meta(description="typed: what was bought after and before are relations")] = False
     window_days: Annotated[float, Meta(gt=0, le=365, description="directed: days until what is bought after")] = 30.0
     readout: Annotated[
@@ -101,8 +98,8 @@ class CrossSellConfig(TrainingSettings, frozen=True, kw_only=True):
     score_by: Annotated[
         ScoreBy,
         Meta(
-            description="what scores pairs; auto: of graph network, weighed evidence and walk what validates best; next: "
-            "evidence of what a person buys next, with all they bought before"
+            description="what scores pairs; auto: what validates best of network, evidence, walk and links; next: "
+            "what a person buys next, by all they bought before"
         ),
     ] = "auto"
     evidence_baskets: Annotated[int, Meta(ge=1, description="baskets that it learns from, at most a third")] = 5000
@@ -132,18 +129,16 @@ class CrossSellConfig(TrainingSettings, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.encoder in ("gat", "gatv2") and self.dim % self.heads:
             raise ValueError(f"dim={self.dim} is no multiple of heads={self.heads}")
-        if self.encoder != "typed" and (self.types != "all" or self.browse is not None or self.directed):
-            raise ValueError(
-                f"types, browse and directed are of the typed graph: set encoder=typed, not {self.encoder}"
-            )
+        if self.encoder != "typed" and (self.types != "all" or self.directed):
+            raise ValueError(f"types and directed are of the typed graph: set encoder=typed, not {self.encoder}")
         if self.fanout and self.encoder in ("typed", "pinsage"):
             raise ValueError(f"fanout: encoder={self.encoder} trains on the whole graph; leave it out")
         if self.fanout and len(self.drawn) != self.layers:
             raise ValueError(f"fanout={self.fanout}, layers={self.layers}: a number for each layer is needed")
         if self.fanout and self.next_weight:
             raise ValueError("fanout and next_weight: a user's earlier baskets are not sampled; leave one of them out")
-        if self.browse and "user" not in self.typed:
-            raise ValueError(f"browse=true, types={self.types}: users browse; add user to the types")
+        if "browse" in self.types and "user" not in self.typed:
+            raise ValueError(f"types={self.types}: users browse; add user to the types")
         if self.hard_kinds != "both" and not self.hard_negatives:
             raise ValueError(f"hard_kinds={self.hard_kinds}: say how many, hard_negatives=6")
         if not self.in_batch and not self.negatives:
@@ -167,9 +162,9 @@ class CrossSellConfig(TrainingSettings, frozen=True, kw_only=True):
         """The types of nodes beside products."""
         if self.types == "all":
             return frozenset({"user", "category", "brand", "occasion"})
-        return frozenset(self.types.split(",")) - {"none"}
+        return frozenset(self.types.split(",")) - {"none", "browse"}
 
     @property
     def browses(self) -> bool:
         """Whether what users looked at is a relation."""
-        return "user" in self.typed if self.browse is None else self.browse
+        return self.types == "all" or "browse" in self.types
