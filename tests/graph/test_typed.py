@@ -112,7 +112,7 @@ def test_categories_with_circles_and_gaps_and_features_that_are_no_numbers():
             "brand": ["", "Nova", None, "Nova"],
             "price": [1.0, None, float("nan"), 3.0],
             "title": ["red hat", "", None, "red hat"],
-            "vector_image": [[1.0, 2.0], [float("nan"), 1.0], None, [0.0, 0.0]],
+            "vector_image": [[1.0, 2.0], None, None, [0.0, 0.0]],
         }
     )
     rows = [(f"u{n % 3}", "abcd"[n % 4], "purchase", n * 3 * DAY) for n in range(40)]
