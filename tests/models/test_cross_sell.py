@@ -204,6 +204,17 @@ def test_nobody_is_asked_for_nothing() -> None:
     assert len(trained().candidates(Request(k=5, basket=NOTHING))) == 0
 
 
+def test_rivals_are_left_out_of_lists_of_any_length() -> None:
+    n_left_out = 0
+    for item in range(0, N_ITEMS, 10):
+        answer = trained().candidates(Request(k=N_ITEMS, item=item))
+        parts = trained().parts(np.array([item], np.int32), answer.items)
+        assert not parts.rivals.any()
+        assert not set(answer.items.tolist()) & set(answer.left_out.items.tolist())
+        n_left_out += len(answer.left_out.items)
+    assert n_left_out > 0
+
+
 def test_rivals_are_told_among_what_shares_a_category() -> None:
     _, (_, leaf) = shop(), truth()
     ids = shop().items.ids.to_pylist()

@@ -31,7 +31,7 @@ from endcap.models.base import Origin
 from endcap.models.complement_features import GROUPS, LINKS, Lesson, PairFacts, pair_features, pair_names
 from endcap.models.complement_measures import Columns, Isotonic, Judgement, judged
 from endcap.models.complement_pairs import Pairs, labelled_pairs, relation_links, some_pairs, split_pairs
-from endcap.models.trees import sound_trees
+from endcap.models.trees import how_trees_grow, sound_trees
 from endcap.settings import make_settings
 from endcap.shop import Shop
 
@@ -454,16 +454,7 @@ class _Boosting:
         parameters = {
             "objective": "binary",
             "metric": "binary_logloss",
-            "num_leaves": config.leaves,
-            "learning_rate": config.learning_rate,
-            "min_data_in_leaf": config.min_rows,
-            "lambda_l2": config.l2,
-            "feature_fraction": config.columns,
-            "seed": seed,
-            "num_threads": threads,
-            "deterministic": True,
-            "force_row_wise": True,
-            "verbose": -1,
+            **how_trees_grow(config, seed, threads),
         }
         data = lightgbm.Dataset(*train.both, params={"verbose": -1})
         held_out = lightgbm.Dataset(*validation.both, reference=data)

@@ -29,7 +29,7 @@ from endcap.models.base import Origin
 from endcap.models.ranker_features import Facts, Floats, feature_names, features, pack, reasons_of, sources_of
 from endcap.models.ranker_lesson import Groups, Pools, Queries, check_groups, padded, some_of
 from endcap.models.search_space import SearchSpace
-from endcap.models.trees import MODEL_FILE, sound_trees
+from endcap.models.trees import MODEL_FILE, how_trees_grow, sound_trees
 from endcap.progress import progress
 from endcap.release.contents import Histories
 from endcap.settings import make_settings
@@ -154,16 +154,7 @@ class Ranker:
             "eval_at": [10],
             "lambdarank_truncation_level": config.truncation,
             "label_gain": [2**grade - 1 for grade in range(grades + 1)],
-            "num_leaves": config.leaves,
-            "learning_rate": config.learning_rate,
-            "min_data_in_leaf": config.min_rows,
-            "lambda_l2": config.l2,
-            "feature_fraction": config.columns,
-            "seed": seed,
-            "num_threads": threads,
-            "deterministic": True,
-            "force_row_wise": True,
-            "verbose": -1,
+            **how_trees_grow(config, seed, threads),
         }
         grown = lightgbm.train(parameters, data, config.trees, **watched)
         best = grown.best_iteration if grown.best_iteration > 0 else -1

@@ -1,9 +1,10 @@
-"""Files of trees, of the ranker and of the classifier of complements: what LightGBM is given to read is checked."""
+"""Trees of the ranker and of the classifier of complements: how they grow, and what LightGBM may read is checked."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,34 @@ FRACTIONS = {
 NUMBER, WHOLE = re.compile(r"-?\d{1,400}(\.\d{1,400})?(e[-+]?\d{1,4})?"), re.compile(r"-?\d{1,10}")
 THRESHOLD = re.compile(rf"{NUMBER.pattern}|inf")  # inf: what is known goes one way, NaN the other
 LARGEST = 2**31 - 1
+
+
+class TreeSettings(Protocol):
+    """What grown trees are bounded by, in both configurations."""
+
+    @property
+    def leaves(self) -> int: ...
+
+    @property
+    def learning_rate(self) -> float: ...
+
+    @property
+    def min_rows(self) -> int: ...
+
+    @property
+    def l2(self) -> float: ...
+
+    @property
+    def columns(self) -> float: ...
+
+
+def how_trees_grow(config: TreeSettings, seed: int, threads: int) -> dict[str, Any]:
+    """LightGBM's parameters, but for the objective: the same rows and seed give the same trees."""
+    return {
+        "num_leaves": config.leaves, "learning_rate": config.learning_rate, "min_data_in_leaf": config.min_rows,
+        "lambda_l2": config.l2, "feature_fraction": config.columns, "seed": seed, "num_threads": threads,
+        "deterministic": True, "force_row_wise": True, "verbose": -1,
+    }  # fmt: skip
 
 
 def sound_trees(text: str, n_features: int, objective: str = RANKING) -> str:
