@@ -116,7 +116,7 @@ def ways_of(model: CrossSell) -> dict[str, Score]:
     """What the model scores with, and the graph network that places new products in it."""
 
     def by_network(request: Request, items: NDArray[np.int32]) -> NDArray[np.float32]:
-        scores = model._network.score(model._asked_of(request), items)
+        scores = model._network.of(model._asked_of(request)).score(items)
         return np.where(model._answerable[items], scores, scores.min() - 1)
 
     return {"evidence": model.score, "network": by_network}

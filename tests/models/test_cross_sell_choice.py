@@ -11,7 +11,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from endcap import Shop, models, simulate
-from endcap.answers import Request
+from endcap.answers import History, Request
 from endcap.errors import InputError
 from endcap.graph import Baskets
 from endcap.models.cross_sell import CrossSell
@@ -31,20 +31,23 @@ SMALL = {
 BOUGHT = np.array([4, 3, 2, 2, 1, 0])
 
 
-class Fixed:
-    """The same scores whatever is asked."""
+class Fixed(Likely):
+    """The same scores whatever is asked; it counts what it weighs."""
 
-    def __init__(self, scores: list[float]) -> None:
-        self.scores = np.array(scores, np.float32)
+    def __init__(self, scores: list[float], asked: np.ndarray | None = None) -> None:
+        super().__init__(len(scores))
+        self.scores, self.asked, self.weighed = scores, asked, 0
 
-    def score(self, asked: np.ndarray, items: np.ndarray) -> np.ndarray:
-        return self.scores[items]
+    def of(self, asked: np.ndarray, history: History | None = None) -> Fixed:
+        return Fixed(self.scores, asked)
 
-    def nearest(self, asked: np.ndarray, k: int, allowed: np.ndarray | None = None) -> np.ndarray:
-        order = np.argsort(-self.scores, kind="stable").astype(np.int32)
-        return order[~np.isin(order, asked)][:k]
+    def weigh(self, items: np.ndarray) -> np.ndarray:
+        self.weighed += len(items)
+        return np.array(self.scores, np.float32)[items]
 
-    similarity = score
+    def nearest(self, k: int, allowed: np.ndarray | None = None) -> np.ndarray:
+        order = np.argsort(-np.array(self.scores), kind="stable").astype(np.int32)
+        return order[~np.isin(order, self.asked)][:k]
 
 
 @cache
@@ -87,13 +90,19 @@ def test_the_best_is_chosen_and_all_figures_are_logged(caplog: pytest.LogCapture
 
 
 def test_similarity_is_one_for_the_likeliest_and_falls_with_the_score() -> None:
-    likely = Likely(Fixed([0, -1, -2, 3, -1, -1]))
-    asked = np.array([3], np.int32)
-    np.testing.assert_allclose(likely.similarity(asked, np.array([0, 1, 2])), np.exp([0, -1, -2]), rtol=1e-6)
+    question = Fixed([0, -1, -2, 3, -1, -1]).of(np.array([3], np.int32))
+    np.testing.assert_allclose(question.similarity(np.array([0, 1, 2])), np.exp([0, -1, -2]), rtol=1e-6)
     source = np.array([[1, 0], [0, 1], [-1, 0]], np.float32)
     nothing = np.zeros((1, 0), np.int32), np.zeros((1, 0), np.float32)
     network = Network(source, source, np.zeros(3, np.float32), lambda *_: nothing)
-    np.testing.assert_allclose(network.similarity(np.array([0]), np.arange(3)), [1, 0, 0])
+    np.testing.assert_allclose(network.of(np.array([0])).similarity(np.arange(3)), [1, 0, 0])
+
+
+def test_a_question_weighs_no_item_twice() -> None:
+    question = Fixed([0, -1, -2, 3, -1, -1])
+    first = question.score(np.array([0, 1, 2]))
+    np.testing.assert_array_equal(question.score(np.array([2, 1, 4])), [first[2], first[1], -1])
+    assert question.weighed == 4
 
 
 @pytest.mark.parametrize("score_by", ["auto", "evidence", "walk"])

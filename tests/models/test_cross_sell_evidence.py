@@ -102,7 +102,7 @@ def test_what_no_walk_reaches_is_weighed_as_if_it_were_asked_for_alone() -> None
     columns = evidence.columns(evidence.reach(asked), everything)
     assert not columns[6:, : len(SUMS)].any()
     for place, name in enumerate(COLUMNS):
-        found = evidence.of_all(lambda columns, place=place: columns[:, place], asked, everything)
+        found = evidence.of_all(lambda columns, place=place: columns[:, place], evidence.reach(asked), everything)
         np.testing.assert_array_equal(found, columns[:, place], err_msg=name)
 
 
@@ -157,8 +157,8 @@ def test_planted_groups_are_found_and_damping_lets_go_of_what_everybody_buys() -
     for item in (0, 57, 90):
         asked, group = np.array([item], np.int32), set(range(item // 4 * 4, item // 4 * 4 + 4)) - {item}
         for scorer in (plain, walk):
-            assert group | {160} == set(scorer.nearest(asked, 4).tolist())
-        assert group == set(damped.nearest(asked, 3).tolist())
+            assert group | {160} == set(scorer.of(asked).nearest(4).tolist())
+        assert group == set(damped.of(asked).nearest(3).tolist())
 
 
 @pytest.mark.parametrize("trade", [(), (1.5,), (0.8, 30, 0.5)])
@@ -171,36 +171,36 @@ def test_lists_are_the_best_of_all_scores(trade: tuple[float, ...]) -> None:
         reached = scorer.evidence.reach(asked).items
         for mask in (None, allowed):
             open_to = reached if mask is None else reached[mask[reached]]
-            score = scorer.score(asked, everything)
+            score = scorer.of(asked).score(everything)
             best = open_to[np.lexsort((open_to, -score[open_to]))]
-            np.testing.assert_array_equal(scorer.nearest(asked, 5, mask), best[:5])
+            np.testing.assert_array_equal(scorer.of(asked).nearest(5, mask), best[:5])
 
 
 def test_what_goes_together_above_all_else_comes_first_and_the_rest_keeps_its_order() -> None:
     """160 lies in half of all baskets, and so is likely beside everything and particular to nothing."""
     asked, everything = np.array([57], np.int32), np.arange(161, dtype=np.int32)
     plain, both = weigher(), weigher(0, 1, 3)
-    before, after = plain.score(asked, everything), both.score(asked, everything)
+    before, after = plain.of(asked).score(everything), both.of(asked).score(everything)
     group = [56, 58, 59]
     assert (after[group] - after[160] > before[group] - before[160]).all()
     others = np.setdiff1d(np.flatnonzero(before < before[group].min()), asked)
     np.testing.assert_array_equal(np.argsort(-before[others])[20:], np.argsort(-after[others])[20:])
     for some in (everything[:90], everything[50:60]):  # a score does not depend on what else is scored
-        np.testing.assert_allclose(both.score(asked, some), after[some], rtol=1e-4)
+        np.testing.assert_allclose(both.of(asked).score(some), after[some], rtol=1e-4)
 
 
 def test_where_walks_end_what_is_bought_most_follows() -> None:
     evidence = PairEvidence.of(Baskets.of_lists([[0, 1], [2, 3], [2, 4], [2, 5]]), np.full(7, -1))
     walk = Weigher(evidence, None, Trade())
-    assert walk.nearest(np.array([0], np.int32), 3).tolist() == [1, 2, 3]
-    assert walk.nearest(np.array([0], np.int32), 9).tolist() == [1, 2, 3, 4, 5]
+    assert walk.of(np.array([0], np.int32)).nearest(3).tolist() == [1, 2, 3]
+    assert walk.of(np.array([0], np.int32)).nearest(9).tolist() == [1, 2, 3, 4, 5]
     allowed = np.array([True, False, True, False, True, True, True])
-    assert walk.nearest(np.array([0], np.int32), 2, allowed).tolist() == [2, 4]
+    assert walk.of(np.array([0], np.int32)).nearest(2, allowed).tolist() == [2, 4]
 
 
 def test_it_comes_back_from_its_arrays() -> None:
     found, asked, items = weigher(0.5, 10, 0.3), np.array([1, 3], np.int32), np.arange(161, dtype=np.int32)
     for scorer in (found, Weigher(found.evidence, None, found.trade)):
         again = Weigher.restored(scorer.arrays(), found.trade)
-        np.testing.assert_array_equal(scorer.score(asked, items), again.score(asked, items))
-        np.testing.assert_array_equal(scorer.nearest(asked, 9), again.nearest(asked, 9))
+        np.testing.assert_array_equal(scorer.of(asked).score(items), again.of(asked).score(items))
+        np.testing.assert_array_equal(scorer.of(asked).nearest(9), again.of(asked).nearest(9))

@@ -161,11 +161,11 @@ def test_planted_groups_are_found_and_what_is_vouched_for_comes_first() -> None:
     taken = matching(both_ways(told.goes_with), np.random.default_rng(5), 30)
     taken = taken[(taken < N).all(1)]
     found = fitted(told.without(taken, rivals=True))
-    near = [other in found.nearest(np.array([one], np.int32), 8) for one, other in taken.tolist()]
+    near = [other in found.of(np.array([one], np.int32)).nearest(8) for one, other in taken.tolist()]
     assert np.mean(near) > 0.9
     asked = np.array([7], np.int32)
     linked = found.evidence.links[[7]].indices
-    scores = found.score(asked, np.arange(N + 1, dtype=np.int32))
+    scores = found.of(asked).score(np.arange(N + 1, dtype=np.int32))
     inferred = np.setdiff1d(np.arange(N), [*linked, *range(6, 12)])
     assert scores[linked].min() > scores[inferred].max()
     assert VOUCHED > 0
@@ -174,14 +174,14 @@ def test_planted_groups_are_found_and_what_is_vouched_for_comes_first() -> None:
 def test_nearest_is_in_the_order_of_score_and_keeps_to_what_is_allowed() -> None:
     found, asked = fitted(planted()), np.array([3, 40], np.int32)
     everything = np.arange(N + 1, dtype=np.int32)
-    near = found.nearest(asked, 10)
+    near = found.of(asked).nearest(10)
     assert not np.isin(near, asked).any()
     rest = np.setdiff1d(everything, asked)
-    order = rest[np.argsort(-found.score(asked, rest), kind="stable")]
+    order = rest[np.argsort(-found.of(asked).score(rest), kind="stable")]
     np.testing.assert_array_equal(near, order[:10])
     allowed = everything % 2 == 0
-    assert (found.nearest(asked, 10, allowed) % 2 == 0).all()
-    assert len(found.nearest(asked, 10, np.zeros(N + 1, bool))) == 0
+    assert (found.of(asked).nearest(10, allowed) % 2 == 0).all()
+    assert len(found.of(asked).nearest(10, np.zeros(N + 1, bool))) == 0
 
 
 def test_it_comes_back_from_its_arrays() -> None:
@@ -190,7 +190,7 @@ def test_it_comes_back_from_its_arrays() -> None:
         assert found is not None
         again = LinkWeigher.restored(found.arrays())
         asked, items = np.array([3, 1], np.int32), np.arange(N + 1, dtype=np.int32)
-        np.testing.assert_array_equal(found.score(asked, items), again.score(asked, items))
+        np.testing.assert_array_equal(found.of(asked).score(items), again.of(asked).score(items))
 
 
 def test_columns_do_not_depend_on_how_products_are_numbered() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from endcap import Shop, models, simulate
-from endcap.answers import EncodesItems, Request
+from endcap.answers import EncodesItems, History, Request
 from endcap.errors import InputError
 from endcap.models.cross_sell import CrossSell
 from endcap.models.cross_sell_new import FEW, Placed, expected, filled, strategy
@@ -166,25 +167,32 @@ class Listed:
     def __init__(self, scores: list[float]) -> None:
         self.scores = np.array(scores, np.float32)
 
-    def score(self, asked: np.ndarray, items: np.ndarray) -> np.ndarray:
+    def of(self, asked: np.ndarray, history: History | None = None) -> Self:
+        return self
+
+    def score(self, items: np.ndarray) -> np.ndarray:
         return self.scores[items]
 
-    def nearest(self, asked: np.ndarray, k: int, allowed: np.ndarray | None = None) -> np.ndarray:
+    def nearest(self, k: int, allowed: np.ndarray | None = None) -> np.ndarray:
         order = np.argsort(-self.scores, kind="stable").astype(np.int32)
         return order[: k if allowed is None else None][slice(None) if allowed is None else allowed[order]][:k]
+
+    similarity = score
 
 
 def test_what_came_lately_stands_among_evidence_where_the_network_puts_it() -> None:
     evidence, network = Listed([-1, -2, -3, -4, -9, -9]), Listed([5, 1, 0, -3, 4, -8])
     lately = np.array([0, 0, 0, 0, 1, 1], bool)
-    placed, asked, items = Placed(evidence, network, lately), np.array([0], np.int32), np.arange(6, dtype=np.int32)
-    np.testing.assert_array_equal(placed.score(asked, items), [-1, -2, -3, -4, -2, -9])  # second of the network's list
-    np.testing.assert_array_equal(placed.nearest(asked, 3), [0, 1, 4])
+    asked, items = np.array([0], np.int32), np.arange(6, dtype=np.int32)
+    placed = Placed(evidence, network, lately)
+    # second of the network's list
+    np.testing.assert_array_equal(placed.of(asked).score(items), [-1, -2, -3, -4, -2, -9])
+    np.testing.assert_array_equal(placed.of(asked).nearest(3), [0, 1, 4])
     allowed = np.array([0, 0, 1, 1, 1, 1], bool)
-    np.testing.assert_array_equal(placed.nearest(asked, 3, allowed), [4, 2, 3])
+    np.testing.assert_array_equal(placed.of(asked).nearest(3, allowed), [4, 2, 3])
     nobody = Placed(evidence, network, np.zeros(6, bool))
-    np.testing.assert_array_equal(nobody.nearest(asked, 6), evidence.nearest(asked, 6))
-    np.testing.assert_array_equal(nobody.score(asked, items), evidence.scores)
+    np.testing.assert_array_equal(nobody.of(asked).nearest(6), evidence.of(asked).nearest(6))
+    np.testing.assert_array_equal(nobody.of(asked).score(items), evidence.scores)
 
 
 def test_strategy_by_baskets() -> None:

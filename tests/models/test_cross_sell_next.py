@@ -104,7 +104,8 @@ def test_a_lesson_asks_with_the_last_basket_for_what_the_next_one_adds() -> None
 def test_columns_of_the_person_and_the_season() -> None:
     known = baskets().where(np.array([1, 1, 0, 1, 0], bool))
     past = Past(np.array([0, 1, 0, 2], np.int32), np.array([60, 60, 0, 0], np.float32))
-    found = Known.of(known, np.full(6, -1)).columns(np.array([0, 2], np.int32), past, np.arange(6))
+    all_known = Known.of(known, np.full(6, -1))
+    found = all_known.columns(all_known.walked(np.array([0, 2], np.int32), past), np.arange(6))
     columns = dict(zip(COLUMNS, found.T, strict=True))
     assert columns["bought by the asker"].tolist() == [2, 1, 1, 0, 0, 0]
     np.testing.assert_allclose(columns["the same, faded"], [1.5, 0.5, 1, 0, 0, 0])

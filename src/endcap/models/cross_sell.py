@@ -37,7 +37,7 @@ from endcap.index import Exact
 from endcap.models.base import NO_CANDIDATES, Model
 from endcap.models.complement import Complement
 from endcap.models.cross_sell_attention import Attention
-from endcap.models.cross_sell_choice import BASKET, Likely, Network, PairScorer
+from endcap.models.cross_sell_choice import BASKET, Companions, Network, PairScorer
 from endcap.models.cross_sell_decision import Decider
 from endcap.models.cross_sell_evidence import Trade, Weigher, under
 from endcap.models.cross_sell_lesson import Lesson
@@ -204,11 +204,9 @@ class CrossSell(Model):
     def _set_up(self) -> None:
         """What answers are made with, of what was learnt or stored."""
         self._network = Network(self._source, self._target, self._offset, self._search)
-        self._scorer: PairScorer = self._network
-        if isinstance(self._weigher, LinkWeigher):  # what has links does not wait for baskets
-            self._scorer = Likely(self._weigher)
-        elif self._weigher is not None:
-            self._scorer = Likely(Placed(self._weigher, self._network, self._lately & self._answerable))
+        self._scorer: PairScorer = self._network if self._weigher is None else self._weigher
+        if isinstance(self._weigher, Weigher):
+            self._scorer = Placed(self._weigher, self._network, self._lately & self._answerable)
 
     def _graphs(
         self, shop: Shop, baskets: Baskets, like: csr_array, seed: int, threads: int
@@ -400,13 +398,10 @@ class CrossSell(Model):
             return np.empty((0, self._source.shape[1] + 1), np.float32)
         return np.append(self._source[asked].mean(0), np.float32(1))[None]
 
-    def _scorer_of(self, asked: Items, history: History | None = None) -> PairScorer:
-        """What was chosen, but for what nobody has bought, of which only the network knows anything."""
-        if not self._bought[asked].any():
-            return self._network
-        if isinstance(self._weigher, NextWeigher) and history is not None:
-            return Likely(self._weigher.knowing(history))
-        return self._scorer
+    def _companions(self, asked: Items, history: History | None = None) -> Companions:
+        """By what was chosen, but for what nobody has bought, of which only the network knows anything."""
+        scorer = self._scorer if self._bought[asked].any() else self._network
+        return scorer.of(asked, history)
 
     def _asked_of(self, request: Request) -> Items:
         """The known items that a request asks with: the one it names, its basket's last ones, or the last action's."""
@@ -428,11 +423,11 @@ class CrossSell(Model):
         if len(asked) == 0 or not self._bought.any():
             return NO_CANDIDATES
         looked_at = max(self.config.looked_at, 2 * request.k) + len(asked)
+        companions = self._companions(asked, request.history)
         for wanted in (looked_at, 2 * looked_at):
-            scorer = self._scorer_of(asked, request.history)
-            items = scorer.nearest(asked, min(wanted, len(self._bought)), request.allowed)
+            items = companions.nearest(min(wanted, len(self._bought)), request.allowed)
             items = items[~np.isin(items, request.basket)]
-            parts = self.parts(asked, items, request.history)
+            parts = self._parts(companions, asked, items)
             kept = np.flatnonzero(~parts.rivals)
             if len(kept) >= request.k or wanted >= len(self._bought):
                 break
@@ -474,9 +469,12 @@ class CrossSell(Model):
         A basket's similarity is that of its mean, and P(complement) that of what the item goes with best; but what
         shares its category with something in the basket and does not go with that is a rival, whatever else lies there.
         """
+        return self._parts(self._companions(asked, history), asked, items)
+
+    def _parts(self, companions: Companions, asked: Items, items: Items) -> Parts:
         if len(items) == 0:
             return Parts(*(np.zeros(0, np.float32) for _ in range(3)))
-        similarity = self._scorer_of(asked, history).similarity(asked, items)
+        similarity = companions.similarity(items)
         return Parts(similarity, self._goes_with(asked, items), self._freshness.recency(asked, items))
 
     def _goes_with(self, asked: Items, items: Items) -> NDArray[np.float32]:
@@ -496,7 +494,7 @@ class CrossSell(Model):
         known = (items >= 0) & (items < len(self._bought))
         known[known] = self._answerable[items[known]]
         if len(asked) and known.any():
-            scores[known] = self._scorer_of(asked, request.history).score(asked, items[known])
+            scores[known] = self._companions(asked, request.history).score(items[known])
             scores[~known] = scores[known].min() - 1
         return scores
 
@@ -549,9 +547,9 @@ class CrossSell(Model):
         if self._scorer is not self._network:
             for place in known if k > 0 and self._bought.any() else ():
                 asked = items[[place]].astype(np.int32)
-                scorer = self._scorer_of(asked)
-                near = scorer.nearest(asked, k, allowed)
-                found[place, : len(near)], scores[place, : len(near)] = near, scorer.score(asked, near)
+                companions = self._companions(asked)
+                near = companions.nearest(k, allowed)
+                found[place, : len(near)], scores[place, : len(near)] = near, companions.score(near)
             return found, scores
         for begin in range(0, len(known) if k > 0 else 0, ASKED_TOGETHER):
             block = known[begin : begin + ASKED_TOGETHER]

@@ -7,7 +7,9 @@ scores in their mean order. Every way is asked the same questions, having learnt
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from endcap import metrics
-from endcap.answers import Items, Scores
+from endcap.answers import History, Items, Scores
 from endcap.graph import Baskets
 
 CHOSEN_BY = 1_000  # baskets, at most
@@ -29,19 +31,27 @@ Search = Callable[[Floats, int, Allowed], tuple[Items, Scores]]
 log = logging.getLogger("endcap.models")
 
 
-class PairScorer(Protocol):
-    """Says how well items go with distinct items (m,) that somebody asks with, all known to it."""
+class Companions(Protocol):
+    """How well items go with what one question asks with; what is worked out for one answer serves the next."""
 
-    def score(self, asked: Items, items: Items) -> Floats:
+    def score(self, items: Items) -> Floats:
         """(n,), higher is better; of one question they compare."""
         ...
 
-    def nearest(self, asked: Items, k: int, allowed: Allowed = None) -> Items:
+    def nearest(self, k: int, allowed: Allowed = None) -> Items:
         """(at most k,) items in the order of their score, best first, without what was asked with."""
         ...
 
-    def similarity(self, asked: Items, items: Items) -> Floats:
+    def similarity(self, items: Items) -> Floats:
         """(n,) the score from 0 to 1, to be multiplied with the other parts."""
+        ...
+
+
+class PairScorer(Protocol):
+    """Says how well items go with others."""
+
+    def of(self, asked: Items, history: History | None = None) -> Companions:
+        """What goes with distinct items (m,), all known to it, for somebody with this history."""
         ...
 
 
@@ -53,60 +63,65 @@ class Network:
         Args:
             source, target: (n_items, d); offset: (n_items,); search: of (q, d + 1), the last column 1.
         """
-        self._source, self._target, self._offset, self._search = source, target, offset, search
+        self.source, self.target, self.offset, self.search = source, target, offset, search
 
-    def query(self, asked: Items) -> Floats:
-        """(d,)."""
-        return self._source[asked].mean(0)
+    def of(self, asked: Items, history: History | None = None) -> Companions:
+        """See `PairScorer`; a history makes no difference."""
+        return _Near(self, asked)
 
-    def score(self, asked: Items, items: Items) -> Floats:
-        """See `PairScorer`."""
-        return self._target[items] @ self.query(asked) + self._offset[items]
 
-    def nearest(self, asked: Items, k: int, allowed: Allowed = None) -> Items:
-        """See `PairScorer`."""
-        query = np.append(self.query(asked), np.float32(1))[None]
-        found, _ = self._search(query, k + len(asked), allowed)
-        return found[0][(found[0] >= 0) & ~np.isin(found[0], asked)][:k]
+class _Near:
+    """One question to the network."""
 
-    def similarity(self, asked: Items, items: Items) -> Floats:
+    def __init__(self, network: Network, asked: Items) -> None:
+        self._network, self._asked, self._query = network, asked, network.source[asked].mean(0)
+
+    def score(self, items: Items) -> Floats:
+        """See `Companions`."""
+        return self._network.target[items] @ self._query + self._network.offset[items]
+
+    def nearest(self, k: int, allowed: Allowed = None) -> Items:
+        """See `Companions`."""
+        query = np.append(self._query, np.float32(1))[None]
+        found, _ = self._network.search(query, k + len(self._asked), allowed)
+        return found[0][(found[0] >= 0) & ~np.isin(found[0], self._asked)][:k]
+
+    def similarity(self, items: Items) -> Floats:
         """The cosine, and 0 below it."""
-        query, target = self.query(asked), self._target[items]
-        length = np.linalg.norm(query) * np.linalg.norm(target, axis=1)
-        return np.maximum(target @ query / np.maximum(length, 1e-12), 0)
+        target = self._network.target[items]
+        length = np.linalg.norm(self._query) * np.linalg.norm(target, axis=1)
+        return np.maximum(target @ self._query / np.maximum(length, 1e-12), 0)
 
 
-class Ranked(Protocol):
-    """What gives the logarithm of a likelihood and lists by it."""
+class Likely(ABC):
+    """One question to what gives logarithms of likelihoods. No item is weighed twice."""
 
-    def score(self, asked: Items, items: Items) -> Floats: ...
+    def __init__(self, n_items: int) -> None:
+        self._weighed = np.full(n_items, np.nan, np.float32)
 
-    def nearest(self, asked: Items, k: int, allowed: Allowed = None) -> Items: ...
+    @abstractmethod
+    def weigh(self, items: Items) -> Floats:
+        """(n,) the logarithm of how likely each is, but for a constant."""
 
+    @abstractmethod
+    def nearest(self, k: int, allowed: Allowed = None) -> Items:
+        """See `Companions`."""
 
-class Likely:
-    """A logarithm of a likelihood as a scorer: similarity is how likely an item is beside the likeliest of all."""
+    def score(self, items: Items) -> Floats:
+        """See `Companions`."""
+        new = items[np.isnan(self._weighed[items])]
+        if len(new):
+            self._weighed[new] = self.weigh(new)
+        return self._weighed[items]
 
-    def __init__(self, ranked: Ranked) -> None:
-        self.ranked = ranked
-        self._best: tuple[Items, float] = np.empty(0, np.int32), 0.0
+    def similarity(self, items: Items) -> Floats:
+        """How likely each is beside the likeliest of all: exp(score - the best item's score), at most 1."""
+        return np.exp(np.minimum(self.score(items) - self._best, 0))
 
-    def score(self, asked: Items, items: Items) -> Floats:
-        """See `PairScorer`."""
-        return self.ranked.score(asked, items)
-
-    def nearest(self, asked: Items, k: int, allowed: Allowed = None) -> Items:
-        """See `PairScorer`."""
-        return self.ranked.nearest(asked, k, allowed)
-
-    def similarity(self, asked: Items, items: Items) -> Floats:
-        """exp(score - the best item's score), at most 1."""
-        before, best = self._best
-        if not np.array_equal(before, asked):
-            first = self.nearest(asked, 1)
-            best = float(self.score(asked, first)[0]) if len(first) else 0.0
-            self._best = asked, best
-        return np.exp(np.minimum(self.score(asked, items) - np.float32(best), 0))
+    @cached_property
+    def _best(self) -> np.float32:
+        first = self.nearest(1)
+        return self.score(first)[0] if len(first) else np.float32(0)
 
 
 class Questions(NamedTuple):
@@ -149,7 +164,7 @@ def figure_of(scorer: PairScorer, questions: Questions, bought: NDArray[np.integ
     place[seen] = np.arange(len(seen))
     above, ties = np.zeros((2, len(questions.target)), np.int64)
     for row, (asked, target, out) in enumerate(zip(*questions, strict=True)):
-        scores = scorer.score(asked, seen)
+        scores = scorer.of(asked).score(seen)
         own = scores[place[target]]
         there = place[out]
         scores[there[there >= 0]] = np.nan  # neither above nor equal

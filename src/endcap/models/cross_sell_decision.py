@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from endcap.graph import Baskets, baskets_of
-from endcap.models.cross_sell_choice import FEWEST, Likely, Network, PairScorer, best_of, questions_of
+from endcap.models.cross_sell_choice import FEWEST, Network, PairScorer, best_of, questions_of
 from endcap.models.cross_sell_evidence import PairEvidence, Trade, Weigher
 from endcap.models.cross_sell_lesson import Lesson
 from endcap.models.cross_sell_links import LinkEvidence, LinkWeigher, Told, both_ways
@@ -99,12 +99,12 @@ class Decider(NamedTuple):
             return Decision(chosen, {}, self._weigher(weigher, trade))
         contenders: dict[str, PairScorer] = {
             "network": self.taught,
-            "evidence": Likely(weigher),
-            "walk": Likely(Weigher(weigher.evidence, None, trade)),
+            "evidence": weigher,
+            "walk": Weigher(weigher.evidence, None, trade),
         }
         linked = None if before is None else self._linked(before)
         if linked is not None:
-            contenders["links"] = Likely(linked)
+            contenders["links"] = linked
         best, figures = best_of(contenders, questions, bought, config.validation_metric, self.system)
         if best == "network":
             return Decision(best, figures, None)

@@ -20,6 +20,7 @@ hardly any other, so lists reach further into the assortment than by damping tha
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -27,10 +28,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array
 
-from endcap.answers import Items
+from endcap.answers import History, Items
 from endcap.graph import Baskets
 from endcap.kernels import copurchase
 from endcap.kernels.evidence import N_SUMS, WALK1, WALK2, Links, Walker
+from endcap.models.cross_sell_choice import Likely
 from endcap.models.pair_head import Form, PairHead, learn
 
 COLUMNS = (
@@ -54,11 +56,16 @@ Floats = NDArray[np.float32]
 
 
 class Reached(NamedTuple):
-    """Where walks lead from what was asked with (m,): items (p,), and the sums (p, N_SUMS) at each."""
+    """Where walks lead from what was asked with (m,).
+
+    Attributes:
+        items: (p,); sums: (p, N_SUMS) at each; place: (n_items,) where each item stands among them, -1 nowhere.
+    """
 
     asked: Items
     items: Items
     sums: Floats
+    place: NDArray[np.int32]
 
 
 class PairEvidence:
@@ -73,7 +80,6 @@ class PairEvidence:
         self.links, self.category, self.beside = links, category, beside
         self.n_of, self.n_items = links.n_of, len(links.n_of)
         self._walker = Walker(links, frontier=FRONTIER, onward=ONWARD)
-        self._last = Reached(np.full(1, -1, np.int32), np.empty(0, np.int32), np.empty((0, N_SUMS), np.float32))
         n = beside.shape[0]
         self._sold = np.maximum(np.bincount(category, self.n_of, n), 1).astype(np.float32)
         self._items_of = np.bincount(category, self.n_of > 0, n).astype(np.float32)
@@ -104,16 +110,16 @@ class PairEvidence:
         return cls(Links(*(arrays[name] for name in Links._fields)), arrays["category"], beside)
 
     def reach(self, asked: Items) -> Reached:
-        """Where walks lead from distinct items (m,), one or more; asked again at once it is not walked again."""
-        last = self._last
-        if not np.array_equal(last.asked, asked):
-            self._last = last = Reached(asked, *self._walker.reach(asked))
-        return last
+        """Where walks lead from distinct items (m,), one or more."""
+        items, sums = self._walker.reach(asked)
+        place = np.full(self.n_items, -1, np.int32)
+        place[items] = np.arange(len(items), dtype=np.int32)
+        return Reached(asked, items, sums, place)
 
     def columns(self, reached: Reached, wanted: NDArray[np.integer]) -> Floats:
         """(n, columns) of wanted items (n,)."""
         columns = self._unreached(reached.asked, wanted)
-        at = self._places(reached)[wanted]
+        at = reached.place[wanted]
         columns[at >= 0, :N_SUMS] = reached.sums[at[at >= 0]]
         return columns
 
@@ -135,10 +141,9 @@ class PairEvidence:
         columns[:, N_SUMS + 6] = np.log(len(asked))
         return columns
 
-    def of_all(self, weigh: Callable[[Floats], Floats], asked: Items, wanted: NDArray[np.integer]) -> Floats:
+    def of_all(self, weigh: Callable[[Floats], Floats], reached: Reached, wanted: NDArray[np.integer]) -> Floats:
         """(n,) what `weigh` makes of the columns of wanted items; what no walk reaches is weighed once a kind."""
-        reached = self.reach(asked)
-        near = self._places(reached)[wanted] >= 0
+        near = reached.place[wanted] >= 0
         found = np.empty(len(wanted), np.float32)
         found[near] = weigh(self.columns(reached, wanted[near]))
         if near.all():
@@ -147,7 +152,7 @@ class PairEvidence:
         there = np.zeros(len(self._example), bool)
         there[kind] = True
         by_kind = np.empty(len(self._example), np.float32)
-        by_kind[there] = weigh(self._unreached(asked, self._example[there]))
+        by_kind[there] = weigh(self._unreached(reached.asked, self._example[there]))
         found[~near] = by_kind[kind]
         return found
 
@@ -156,12 +161,6 @@ class PairEvidence:
         items = self._by_sales if allowed is None else self._by_sales[allowed[self._by_sales]]
         items = items[: k + len(but)]
         return items[~np.isin(items, but)][:k]
-
-    def _places(self, reached: Reached) -> NDArray[np.int32]:
-        """(n_items,) where each item stands among those reached, -1 nowhere."""
-        place = np.full(self.n_items, -1, np.int32)
-        place[reached.items] = np.arange(len(reached.items), dtype=np.int32)
-        return place
 
 
 class Lists(NamedTuple):
@@ -221,10 +220,9 @@ class Weigher:
     def __init__(self, evidence: PairEvidence, head: PairHead | None, trade: Trade) -> None:
         self.evidence, self.head, self.trade = evidence, head, trade
         n_of = np.maximum(evidence.n_of, 1)
-        self._damped = np.float32(trade.damping) * np.log(np.maximum(n_of, np.float32(trade.floor)))
-        self._off = np.float32(OFF) * np.log(n_of)
-        self._shares = np.exp(-self._damped), np.exp(-self._off)
-        self._last: tuple[Items, tuple[np.float32, np.float32]] = np.full(1, -1, np.int32), (np.float32(0),) * 2
+        self.damped = np.float32(trade.damping) * np.log(np.maximum(n_of, np.float32(trade.floor)))
+        self.off = np.float32(OFF) * np.log(n_of)
+        self.shares = np.exp(-self.damped), np.exp(-self.off)
 
     @classmethod
     def fitted(
@@ -255,53 +253,12 @@ class Weigher:
         head = learn(np.stack(columns), lists.log_q, FORMS, seed, threads)
         return cls(PairEvidence.of(baskets, category, threads), head, trade)
 
-    def score(self, asked: Items, items: Items) -> Floats:
-        """(n,) of items for somebody who has `asked` (m,) distinct ones, popularity traded."""
-        found = self.evidence.of_all(self._weigh, asked, items)
-        likely = found - self._damped[items]
-        if not self.trade.particular:
-            return likely
-        of_likely, of_particular = self._totals(asked)
-        particular = np.float32(SHARP) * (found - self._off[items]) - of_particular
-        return np.logaddexp(likely - of_likely, particular + np.log(np.float32(self.trade.particular)))
+    def of(self, asked: Items, history: History | None = None) -> Likely:
+        """See `PairScorer`; a history makes no difference."""
+        return _Weighed(self, asked)
 
-    def _totals(self, asked: Items) -> tuple[np.float32, np.float32]:
-        """The logarithms of both likelihoods' sums, each over the places that a list of it is made of."""
-        before, totals = self._last
-        if not np.array_equal(before, asked):
-            reached = self.evidence.reach(asked)
-            pool = self._pool(reached.items, _two_steps(reached.sums), POOL)
-            found = self._weigh(self.evidence.columns(reached, pool))
-            totals = _total(found - self._damped[pool]), _total(np.float32(SHARP) * (found - self._off[pool]))
-            self._last = asked, totals
-        return totals
-
-    def _pool(self, items: Items, steps: Floats, n: int) -> Items:
-        """Of items (p,), the n that two steps lead to most often, popularity damped, and the n where it is off."""
-        if len(items) <= n:
-            return items
-        kept = np.zeros(len(items), bool)
-        for share in self._shares if self.trade.particular else self._shares[:1]:
-            kept[np.argpartition(steps * share[items], len(items) - n)[-n:]] = True
-        return items[kept]
-
-    def nearest(self, asked: Items, k: int, allowed: NDArray[np.bool_] | None = None) -> Items:
-        """(at most k,) items in the order of their score, out of the `POOL` that two steps lead to most often.
-
-        Where walks reach fewer than k, what is bought most often follows.
-        """
-        reached = self.evidence.reach(asked)
-        items, steps = reached.items, _two_steps(reached.sums)
-        if allowed is not None:
-            open_to = allowed[items]
-            items, steps = items[open_to], steps[open_to]
-        items = self._pool(items, steps, max(POOL, k))
-        if len(items) < k:
-            items = np.append(items, self.evidence.best_sellers(k, np.append(items, asked), allowed))
-        score = self.score(asked, items)
-        return items[np.lexsort((items, -score))[:k]]
-
-    def _weigh(self, columns: Floats) -> Floats:
+    def weighed(self, columns: Floats) -> Floats:
+        """(n,) the logarithm of how likely items with such columns are, but for a constant."""
         if self.head is None:
             return np.log(_two_steps(columns))
         with torch.inference_mode():
@@ -322,6 +279,63 @@ class Weigher:
             head.load_state_dict(state)
             head.eval()
         return cls(PairEvidence.restored(arrays), head, trade)
+
+
+class _Weighed(Likely):
+    """One question to the evidence of a shop."""
+
+    def __init__(self, weigher: Weigher, asked: Items) -> None:
+        super().__init__(weigher.evidence.n_items)
+        self._weigher, self._evidence, self._trade = weigher, weigher.evidence, weigher.trade
+        self._reached = weigher.evidence.reach(asked)
+
+    def weigh(self, items: Items) -> Floats:
+        """(n,) the logarithm of the likelihood, popularity traded."""
+        found = self._found(items)
+        likely = found - self._weigher.damped[items]
+        if not self._trade.particular:
+            return likely
+        of_likely, of_particular = self._totals
+        particular = np.float32(SHARP) * (found - self._weigher.off[items]) - of_particular
+        return np.logaddexp(likely - of_likely, particular + np.log(np.float32(self._trade.particular)))
+
+    def nearest(self, k: int, allowed: NDArray[np.bool_] | None = None) -> Items:
+        """(at most k,) items in the order of their score, out of the `POOL` that two steps lead to most often.
+
+        Where walks reach fewer than k, what is bought most often follows.
+        """
+        items, steps = self._reached.items, _two_steps(self._reached.sums)
+        if allowed is not None:
+            open_to = allowed[items]
+            items, steps = items[open_to], steps[open_to]
+        items = self._pool(items, steps, max(POOL, k))
+        if len(items) < k:
+            but = np.append(items, self._reached.asked)
+            items = np.append(items, self._evidence.best_sellers(k, but, allowed))
+        score = self.score(items)
+        return items[np.lexsort((items, -score))[:k]]
+
+    @cached_property
+    def _totals(self) -> tuple[np.float32, np.float32]:
+        """The logarithms of both likelihoods' sums, each over the places that a list of it is made of."""
+        pool = self._pool(self._reached.items, _two_steps(self._reached.sums), POOL)
+        found = self._found(pool)
+        return (
+            _total(found - self._weigher.damped[pool]),
+            _total(np.float32(SHARP) * (found - self._weigher.off[pool])),
+        )
+
+    def _found(self, items: Items) -> Floats:
+        return self._evidence.of_all(self._weigher.weighed, self._reached, items)
+
+    def _pool(self, items: Items, steps: Floats, n: int) -> Items:
+        """Of items (p,), the n that two steps lead to most often, popularity damped, and the n where it is off."""
+        if len(items) <= n:
+            return items
+        kept = np.zeros(len(items), bool)
+        for share in self._weigher.shares if self._trade.particular else self._weigher.shares[:1]:
+            kept[np.argpartition(steps * share[items], len(items) - n)[-n:]] = True
+        return items[kept]
 
 
 def _total(logs: Floats) -> np.float32:

@@ -27,8 +27,9 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array
 
-from endcap.answers import Items
+from endcap.answers import History, Items
 from endcap.graph import Baskets, graph_of
+from endcap.models.cross_sell_choice import Likely
 from endcap.models.cross_sell_evidence import CSR, under
 from endcap.models.pair_head import Form, PairHead, learn
 from endcap.shop import Shop
@@ -250,37 +251,9 @@ class LinkWeigher(NamedTuple):
         forms = list(whole.forms.values())
         return cls(whole, learn(np.concatenate(columns), np.concatenate(log_q), forms, seed, threads))
 
-    def score(self, asked: Items, items: Items) -> Floats:
-        """(n,) f of items for somebody who has `asked` (m,) distinct ones."""
-        row = self._row(asked)
-        return self._weighed(row, self.evidence.fields(row), items)
-
-    def nearest(self, asked: Items, k: int, allowed: NDArray[np.bool_] | None = None) -> Items:
-        """(at most k,) items in the order of their score, out of those that a walk or the closed form leads to."""
-        row = self._row(asked)
-        fields = self.evidence.fields(row)
-        open_to = np.ones(self.evidence.n_items, bool) if allowed is None else allowed.copy()
-        open_to[asked] = False
-        found = []
-        for name in ("pagerank", "closed form", "pagerank forwards", "people", "rivals"):
-            if name in fields:
-                reach = np.where(open_to, fields[name][:, 0], 0)
-                first = np.argpartition(-reach, min(max(LOOKED_AT, k), len(reach)) - 1)[: max(LOOKED_AT, k)]
-                found.append(first[reach[first] > 0])
-        linked = (row @ self.evidence.links).indices
-        items = np.unique(np.concatenate([*found, linked[open_to[linked]]])).astype(np.int32)
-        order = np.argsort(-self._weighed(row, fields, items), kind="stable")
-        return items[order[:k]]
-
-    def _row(self, asked: Items) -> csr_array:
-        row = np.ones(len(asked), np.float32), np.sort(asked), [0, len(asked)]
-        return csr_array(row, (1, self.evidence.n_items))
-
-    def _weighed(self, row: csr_array, fields: Mapping[str, Floats], items: Items) -> Floats:
-        columns = self.evidence.at(fields, items[None])
-        with torch.inference_mode():
-            found = self.head(torch.from_numpy(columns))[0].numpy()
-        return found + np.float32(VOUCHED) * np.isin(items, (row @ self.evidence.links).indices)
+    def of(self, asked: Items, history: History | None = None) -> Likely:
+        """See `PairScorer`; a history makes no difference."""
+        return _Linked(self, asked)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """To store, by name; `restored` reads them."""
@@ -294,6 +267,38 @@ class LinkWeigher(NamedTuple):
         head = PairHead(list(evidence.forms.values()))
         head.load_state_dict({name: torch.tensor(value) for name, value in under("head-", arrays).items()})
         return cls(evidence, head.eval())
+
+
+class _Linked(Likely):
+    """One question to the evidence of links."""
+
+    def __init__(self, weigher: LinkWeigher, asked: Items) -> None:
+        evidence = weigher.evidence
+        super().__init__(evidence.n_items)
+        self._weigher, self._asked = weigher, asked
+        row = np.ones(len(asked), np.float32), np.sort(asked), [0, len(asked)]
+        start = csr_array(row, (1, evidence.n_items))
+        self._fields, self._linked = evidence.fields(start), (start @ evidence.links).indices
+
+    def weigh(self, items: Items) -> Floats:
+        """(n,) f of items; what a link points to is put before what is inferred."""
+        columns = self._weigher.evidence.at(self._fields, items[None])
+        with torch.inference_mode():
+            found = self._weigher.head(torch.from_numpy(columns))[0].numpy()
+        return found + np.float32(VOUCHED) * np.isin(items, self._linked)
+
+    def nearest(self, k: int, allowed: NDArray[np.bool_] | None = None) -> Items:
+        """(at most k,) items in the order of their score, out of those that a walk or the closed form leads to."""
+        open_to = np.ones(self._weigher.evidence.n_items, bool) if allowed is None else allowed.copy()
+        open_to[self._asked] = False
+        found = []
+        for name in ("pagerank", "closed form", "pagerank forwards", "people", "rivals"):
+            if name in self._fields:
+                reach = np.where(open_to, self._fields[name][:, 0], 0)
+                first = np.argpartition(-reach, min(max(LOOKED_AT, k), len(reach)) - 1)[: max(LOOKED_AT, k)]
+                found.append(first[reach[first] > 0])
+        items = np.unique(np.concatenate([*found, self._linked[open_to[self._linked]]])).astype(np.int32)
+        return items[np.argsort(-self.score(items), kind="stable")[:k]]
 
 
 class Lesson(NamedTuple):

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
@@ -30,11 +31,11 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 from scipy.sparse import csr_array
 
-from endcap.answers import Items
+from endcap.answers import History, Items
 from endcap.errors import DamagedArtefact, InputError
 from endcap.graph import Baskets, with_catalogue
 from endcap.graph.catalogue import SHARE
-from endcap.models.cross_sell_choice import Ranked
+from endcap.models.cross_sell_choice import Companions, Likely, PairScorer
 from endcap.models.cross_sell_settings import CrossSellConfig
 from endcap.models.cross_sell_towers import Towers
 from endcap.models.hiding import DAY, HidingGraph, counts_of, worth_of
@@ -240,40 +241,50 @@ class Placed:
     evidence gives its own place r.
     """
 
-    def __init__(self, ranked: Ranked, network: Ranked, lately: NDArray[np.bool_]) -> None:
+    def __init__(self, ranked: PairScorer, network: PairScorer, lately: NDArray[np.bool_]) -> None:
         """
         Args:
-            lately: (n_items,) what the network places.
+            ranked: gives logarithms of likelihoods; lately: (n_items,) what the network places.
         """
-        self._ranked, self._network, self._lately, self._any = ranked, network, lately, bool(lately.any())
-        self._scale: tuple[Items, Floats, Floats] | None = None  # of the last question: asked, scores of both lists
+        self.ranked, self.network, self.lately, self.any = ranked, network, lately, bool(lately.any())
 
-    def score(self, asked: Items, items: Items) -> Floats:
+    def of(self, asked: Items, history: History | None = None) -> Companions:
         """See `PairScorer`."""
-        found, lately = self._ranked.score(asked, items), self._lately[items]
+        ranked = self.ranked.of(asked, history)
+        return _SideBySide(ranked, self.network.of(asked, history), self.lately) if self.any else ranked
+
+
+class _SideBySide(Likely):
+    """One question to both."""
+
+    def __init__(self, ranked: Companions, network: Companions, lately: NDArray[np.bool_]) -> None:
+        super().__init__(len(lately))
+        self._ranked, self._network, self._lately = ranked, network, lately
+
+    def weigh(self, items: Items) -> Floats:
+        """(n,) scores of the evidence, and of what arrived lately as the evidence would give them."""
+        found, lately = self._ranked.score(items), self._lately[items]
         if lately.any():
-            found = found.copy()
-            found[lately] = self._worth(asked, self._network.score(asked, items[lately]))
+            found[lately] = self._worth(self._network.score(items[lately]))
         return found
 
-    def nearest(self, asked: Items, k: int, allowed: NDArray[np.bool_] | None = None) -> Items:
-        """See `PairScorer`."""
-        found = self._ranked.nearest(asked, k, allowed)
-        if not self._any:
-            return found
-        near = self._network.nearest(asked, SIDE_BY_SIDE, allowed)
+    def nearest(self, k: int, allowed: NDArray[np.bool_] | None = None) -> Items:
+        """See `Companions`."""
+        found = self._ranked.nearest(k, allowed)
+        near = self._network.nearest(SIDE_BY_SIDE, allowed)
         items = np.concatenate([found[~self._lately[found]], near[self._lately[near]]])
-        return items[np.argsort(-self.score(asked, items), kind="stable")][:k]
+        return items[np.argsort(-self.score(items), kind="stable")][:k]
 
-    def _worth(self, asked: Items, scores: Floats) -> Floats:
+    @cached_property
+    def _scale(self) -> tuple[Floats, Floats]:
+        """Scores of the network's list and of the evidence's, ascending, of equal length."""
+        lists = [ranked.score(ranked.nearest(SIDE_BY_SIDE)) for ranked in (self._network, self._ranked)]
+        n = min(map(len, lists))
+        return lists[0][:n][::-1], lists[1][:n][::-1]
+
+    def _worth(self, scores: Floats) -> Floats:
         """(n,) scores of the network as the evidence would give them; below its list as far as they are there."""
-        if self._scale is None or not np.array_equal(self._scale[0], asked):
-            lists = [
-                ranked.score(asked, ranked.nearest(asked, SIDE_BY_SIDE)) for ranked in (self._network, self._ranked)
-            ]
-            n = min(map(len, lists))
-            self._scale = asked, lists[0][:n][::-1], lists[1][:n][::-1]
-        _, theirs, ours = self._scale
+        theirs, ours = self._scale
         if len(ours) == 0:
             return scores
         return (np.interp(scores, theirs, ours) - np.maximum(theirs[0] - scores, 0)).astype(np.float32)

@@ -23,7 +23,8 @@ from endcap.answers import History, Items
 from endcap.graph import Baskets
 from endcap.kernels.evidence import EVEN1, WALK1
 from endcap.models import cross_sell_evidence as pairs
-from endcap.models.cross_sell_evidence import DRAWN, POOL, PairEvidence, under
+from endcap.models.cross_sell_choice import Likely
+from endcap.models.cross_sell_evidence import DRAWN, POOL, PairEvidence, Reached, under
 from endcap.models.pair_head import Form, PairHead, learn
 
 COLUMNS = (
@@ -70,6 +71,14 @@ class Question(NamedTuple):
     out: Items
 
 
+class Walked(NamedTuple):
+    """Where walks lead for somebody: from the last basket, and from all they bought, by baskets and by people."""
+
+    past: Past
+    basket: Reached
+    past_by: tuple[Reached, Reached] | None
+
+
 class Known(NamedTuple):
     """What a shop's baskets say: evidence of baskets, of people's products in all, and sales lately (2, n_items)."""
 
@@ -86,27 +95,32 @@ class Known(NamedTuple):
                 for fade in FADES]  # fmt: skip
         return cls(evidence, people, np.stack(sold).astype(np.float32))
 
-    def columns(self, asked: Items, past: Past, wanted: NDArray[np.integer]) -> Floats:
-        """(n, columns) of wanted items (n,) for somebody with this last basket and past."""
+    def walked(self, asked: Items, past: Past) -> Walked:
+        """Where walks lead for somebody with this last basket and past."""
+        known = past.items < self.evidence.n_items
+        past = Past(past.items[known][-REMEMBERED:], past.days[known][-REMEMBERED:])
+        distinct = np.unique(past.items)
+        by = (self.evidence.reach(distinct), self.people.reach(distinct)) if len(distinct) else None
+        return Walked(past, self.evidence.reach(asked), by)
+
+    def columns(self, walked: Walked, wanted: NDArray[np.integer]) -> Floats:
+        """(n, columns) of wanted items (n,)."""
         columns = np.zeros((len(wanted), len(COLUMNS)), np.float32)
         own = columns[:, len(pairs.COLUMNS) :]
-        columns[:, : len(pairs.COLUMNS)] = self.evidence.columns(self.evidence.reach(asked), wanted)
-        known = past.items < self.evidence.n_items
-        items, days = past.items[known][-REMEMBERED:], past.days[known][-REMEMBERED:]
-        if len(items):
-            distinct, n_items = np.unique(items), self.evidence.n_items
+        columns[:, : len(pairs.COLUMNS)] = self.evidence.columns(walked.basket, wanted)
+        if walked.past_by is not None:
+            (items, days), n_items = walked.past, self.evidence.n_items
             own[:, 0] = np.bincount(items, minlength=n_items)[wanted]
             own[:, 1] = np.bincount(items, np.exp2(-days / FADES[1]), n_items)[wanted]
-            for place, evidence in ((2, self.evidence), (4, self.people)):
-                walked = evidence.columns(evidence.reach(distinct), wanted)
-                own[:, place : place + 2] = walked[:, [WALK1, EVEN1]]
-            own[:, 8] = np.log1p(len(distinct))
+            for place, evidence, reached in zip((2, 4), (self.evidence, self.people), walked.past_by, strict=True):
+                own[:, place : place + 2] = evidence.columns(reached, wanted)[:, [WALK1, EVEN1]]
+            own[:, 8] = np.log1p(len(np.unique(items)))
         own[:, 6:8] = self.lately[:, wanted].T
         return columns
 
 
 class NextWeigher(NamedTuple):
-    """What a shop's baskets say, the head that weighs it, and whom it answers.
+    """What a shop's baskets say, and the head that weighs it.
 
     Attributes:
         kind: the interaction that is a purchase.
@@ -115,7 +129,6 @@ class NextWeigher(NamedTuple):
     known: Known
     head: PairHead
     kind: int
-    past: Past = NOTHING_BOUGHT
 
     @classmethod
     def fitted(
@@ -136,7 +149,7 @@ class NextWeigher(NamedTuple):
                 wanted = np.concatenate([targets[:, None], rng.integers(0, n_items, drawn), by_sales], axis=1)
                 chances = np.log(share * n_items)[wanted].astype(np.float32)
                 chances[:, 1:][np.isin(wanted[:, 1:], question.out)] = np.inf
-                found = known.columns(question.asked, question.past, wanted.ravel())
+                found = known.columns(known.walked(question.asked, question.past), wanted.ravel())
                 columns.append(found.reshape(*wanted.shape, len(COLUMNS)))
                 log_q.append(chances)
         if sum(map(len, log_q)) < FEWEST:
@@ -144,27 +157,9 @@ class NextWeigher(NamedTuple):
         head = learn(np.concatenate(columns), np.concatenate(log_q), FORMS, seed, threads)
         return cls(Known.of(baskets, category, threads), head, kind)
 
-    def knowing(self, history: History) -> Self:
-        """The same for somebody with this history."""
-        return self._replace(past=Past.of(history, self.kind))
-
-    def score(self, asked: Items, items: Items) -> Floats:
-        """(n,) the logarithm, but for a constant, of the chance that items are in the next basket, after `asked`."""
-        columns = self.known.columns(asked, self.past, items)
-        with torch.inference_mode():
-            return self.head(torch.from_numpy(columns)).numpy()
-
-    def nearest(self, asked: Items, k: int, allowed: NDArray[np.bool_] | None = None) -> Items:
-        """(at most k,) items in the order of their score: of what walks lead to, was bought before, and sells."""
-        pool = max(POOL, k)
-        reached, lately = self.known.evidence.reach(asked), self.known.lately[0]
-        near = reached.items[np.argsort(-reached.sums[:, WALK1], kind="stable")[:pool]]
-        sells = np.argsort(-lately, kind="stable")[:pool]
-        items = np.unique(np.concatenate([near, self.past.items, sells[lately[sells] > 0]])).astype(np.int32)
-        items = items[(items < len(lately)) & ~np.isin(items, asked)]
-        if allowed is not None:
-            items = items[allowed[items]]
-        return items[np.lexsort((items, -self.score(asked, items)))[:k]]
+    def of(self, asked: Items, history: History | None = None) -> Likely:
+        """See `PairScorer`: `asked` is the last basket, and the history says what was bought before."""
+        return _Following(self, asked, NOTHING_BOUGHT if history is None else Past.of(history, self.kind))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """To store, by name; `restored` reads them."""
@@ -180,6 +175,33 @@ class NextWeigher(NamedTuple):
         head.load_state_dict({name: torch.tensor(value) for name, value in under("head-", arrays).items()})
         evidence, people = (PairEvidence.restored(under(f"{name}-", arrays)) for name in ("evidence", "people"))
         return cls(Known(evidence, people, arrays["lately"]), head.eval(), int(arrays["kind"][0]))
+
+
+class _Following(Likely):
+    """One question: what is in the next basket."""
+
+    def __init__(self, weigher: NextWeigher, asked: Items, past: Past) -> None:
+        super().__init__(weigher.known.evidence.n_items)
+        self._weigher, self._known, self._asked, self._past = weigher, weigher.known, asked, past
+        self._walked = weigher.known.walked(asked, past)
+
+    def weigh(self, items: Items) -> Floats:
+        """(n,) the logarithm, but for a constant, of the chance that items are in the next basket."""
+        columns = self._known.columns(self._walked, items)
+        with torch.inference_mode():
+            return self._weigher.head(torch.from_numpy(columns)).numpy()
+
+    def nearest(self, k: int, allowed: NDArray[np.bool_] | None = None) -> Items:
+        """(at most k,) items in the order of their score: of what walks lead to, was bought before, and sells."""
+        pool = max(POOL, k)
+        reached, lately = self._walked.basket, self._known.lately[0]
+        near = reached.items[np.argsort(-reached.sums[:, WALK1], kind="stable")[:pool]]
+        sells = np.argsort(-lately, kind="stable")[:pool]
+        items = np.unique(np.concatenate([near, self._past.items, sells[lately[sells] > 0]])).astype(np.int32)
+        items = items[(items < len(lately)) & ~np.isin(items, self._asked)]
+        if allowed is not None:
+            items = items[allowed[items]]
+        return items[np.lexsort((items, -self.score(items)))[:k]]
 
 
 def _cuts(baskets: Baskets) -> Iterator[tuple[int, int]]:
