@@ -2,13 +2,13 @@
 
     python benchmarks/cross_sell_training.py [--json FILE] [--quick] [--threads N]
 
-A graph of 100,000 products and about five million directed edges, degrees of a power law, made of baskets of three. An
-epoch is what the notes measured (B13): one pass over the whole graph, forward and backward, 100,000 products asked for
-by the rest of their baskets, which are hidden from the graph, and one step of AdamW. Each row is a process of its own:
-seconds and CPU-seconds are the least of its epochs after the first, the memory is its peak, the making of the graph
-included. GAT hears at most 50 partners of a product, as the notes say. "a step as configured" is one of many that a
-pass over all baskets takes with the default settings: 4,096 baskets, as many questions, 2,048 drawn negatives beside
-the batch's own.
+A graph of 100,000 products and five million directed edges, degrees of a power law, made of baskets of three. An epoch
+is what the notes measured (B13): one pass over the whole graph, forward and backward, 100,000 products asked for by the
+rest of their baskets, which are hidden from the graph, and one step of AdamW. Each row is a process of its own: seconds
+and CPU-seconds are the least of its epochs after the first, the memory is its peak, the making of the graph included.
+GAT hears at most 50 partners of a product, as the notes say. "a step as configured" is one of many that a pass over all
+baskets takes with the default settings: 4,096 baskets, as many questions, 2,048 drawn negatives beside the batch's own;
+the pass beside it is that many steps, not measured whole. Larger steps, with drawn negatives alone, make a pass short.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ import msgspec
 from _cost import cost_of
 from _report import Row, arguments, report
 
-PRODUCTS, BASKETS = 100_000, 910_000
+PRODUCTS, BASKETS = 100_000, 1_060_000
 LINKS = 100_000
 EPOCH = {"questions": LINKS, "batch_size": LINKS, "negatives": 64, "in_batch": False}
+LARGE = {"questions": 32_768, "batch_size": 32_768, "in_batch": False}
 SAGE, GAT = {"encoder": "sage"}, {"encoder": "gat", "links": 50}
 WAYS: dict[str, dict[str, Any]] = {
     "hops, d=64: an epoch": EPOCH,
@@ -33,6 +34,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "GAT, d=64, 50 edges a product: an epoch": EPOCH | GAT,
     "hops, d=64: a step as configured": {},
     "GraphSAGE, d=64: a step as configured": SAGE,
+    "GraphSAGE, d=64: a step of 32,768 baskets": SAGE | LARGE,
 }
 REFERENCE = {"GraphSAGE, d=128: an epoch": "128-128-64, one core: 2.23 s (1.59 s with A*X kept)"}
 SECONDS, GIGABYTES = 3.0, 4.0
@@ -76,7 +78,7 @@ course = train(model._towers, plan=one_step, loss=lesson.loss, settings=config, 
 into.write_text(json.dumps({
     "seconds": min(epoch.seconds for epoch in course.epochs[1:]),
     "cpu_seconds": min(np.diff(begun[1:] + [time.process_time()])),
-    "edges": len(lesson.graph.mass),
+    "edges": len(lesson.graph.mass), "steps": len(lesson.plan(0)),
 }))
 """
 
@@ -95,14 +97,16 @@ def main() -> None:
                 given.threads,
             )  # fmt: skip
             measured = msgspec.json.decode(into.read_bytes())
-            edges = max(edges, measured["edges"])
+            edges, seconds = max(edges, measured["edges"]), measured["seconds"]
             is_epoch = what.endswith("an epoch")
+            steps = measured["steps"]
+            whole = "" if is_epoch else f"; a pass: {steps} steps, {steps * seconds / 60:.1f} min"
             rows.append(Row(
                 what=f"{what}, {measured['edges']:,} edges",
-                ours=f"{measured['seconds']:.2f} s, {measured['cpu_seconds']:.2f} CPU-s, {cost.peak_gb:.2f} GB",
+                ours=f"{seconds:.2f} s, {measured['cpu_seconds']:.2f} CPU-s, {cost.peak_gb:.2f} GB{whole}",
                 reference=REFERENCE.get(what), command=COMMAND,
                 target=f"<= {SECONDS:g} s, <= {GIGABYTES:g} GB" if is_epoch else None,
-                met=measured["seconds"] <= SECONDS and cost.peak_gb <= GIGABYTES if is_epoch else None,
+                met=seconds <= SECONDS and cost.peak_gb <= GIGABYTES if is_epoch else None,
             ))  # fmt: skip
             print(rows[-1].what, rows[-1].ours, flush=True)
     report(

@@ -170,7 +170,7 @@ def test_the_daily_job_trains_a_ranker_again_as_it_was_trained(
     again = train_ranker(
         shop, SOURCES, fit="14d", validation="10d", settings={**QUICK, "both_ways": False}, relations=links(shop)
     )
-    assert now._booster().model_to_string() == again.ranker._booster().model_to_string()
+    assert now._grown().text == again.ranker._grown().text
     assert refresh(shop_folder, tmp_path, settings={"hold_out": "none"}).models["ranker"].action == "kept"
 
 

@@ -161,10 +161,10 @@ def test_relations_are_links_like_baskets() -> None:
 def test_every_step_hides_its_baskets(monkeypatch: pytest.MonkeyPatch) -> None:
     real, thinner = Towers.tables, []
 
-    def watched(self: Towers, mass: np.ndarray) -> tuple:
+    def watched(self: Towers, mass: np.ndarray, items: np.ndarray | None = None) -> tuple:
         if self.training:
             thinner.append(mass.sum() < self.graph.mass.sum())
-        return real(self, mass)
+        return real(self, mass, items)
 
     monkeypatch.setattr(Towers, "tables", watched)
     CrossSell(**SETTINGS | {"epochs": 2}, complement="none").fit(shop())
@@ -228,3 +228,17 @@ def test_rivals_are_told_among_what_shares_a_category() -> None:
         CrossSell(**SETTINGS | {"epochs": 1}, complement="none").fit(shop()).rivals(Request(k=1, item=3), everything)
         is None
     )
+
+
+def test_a_list_is_that_of_all_parts_though_few_are_worked_out() -> None:
+    model, asked = trained(), np.array([3, 7], np.int32)
+    request = Request(k=5, basket=asked)
+    found = model.candidates(request)
+    items = model._companions(asked).nearest(200)
+    parts = model.parts(asked, items)
+    order = np.argsort(-parts.final, kind="stable")
+    best = order[~parts.rivals[order]][:5]
+    np.testing.assert_array_equal(found.items, items[best])
+    np.testing.assert_allclose(found.scores, parts.final[best], rtol=1e-5)
+    assert found.parts is not None
+    np.testing.assert_allclose(found.parts["complement"], parts.complement[best], rtol=1e-5)

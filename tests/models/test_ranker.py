@@ -17,7 +17,7 @@ from endcap.answers import NOTHING, Candidates, History, Ranks, Request
 from endcap.errors import DamagedArtefact, InputError
 from endcap.models.ranker import Groups, Ranker, TwoPass, pool
 from endcap.models.ranker_features import BACK, DAY_US, Facts, feature_names, features, pack
-from endcap.models.trees import MODEL_FILE, sound_trees
+from endcap.models.trees import MODEL_FILE, Trees, sound_trees
 from endcap.shop import Shop
 from endcap.shop.searches import Searches
 
@@ -110,7 +110,7 @@ def test_it_learns_whom_to_trust_where() -> None:
 def test_same_seed_same_trees() -> None:
     shop = ring_shop()
     again = Ranker(**QUICK, repeats=True, next_actions=1).fit(shop, sources(), start=middle(shop))
-    assert again._booster().model_to_string() == trained()._booster().model_to_string()
+    assert again._grown().text == trained()._grown().text
 
 
 def test_sources_are_asked_with_what_came_before_and_nothing_else() -> None:
@@ -158,7 +158,7 @@ def test_nothing_of_the_stretch_is_a_fact_and_nothing_after_it_is_reachable() ->
     settings = {**QUICK, "repeats": True}
     view = Ranker(**settings).fit(shop.until(end), sources(), start=middle(shop))
     ignorant = Ranker(**settings).fit(before, sources(), start=middle(shop))
-    assert view._booster().model_to_string() == ignorant._booster().model_to_string()
+    assert view._grown().text == ignorant._grown().text
     known = Facts.of(shop.until(middle(shop)), 7 * DAY_US)
     np.testing.assert_array_equal(view.facts.ever, known.ever)
     np.testing.assert_array_equal(view.facts.idle, known.idle)
@@ -432,7 +432,7 @@ def test_a_damaged_file_of_trees_is_refused(tmp_path: Path) -> None:
 
 
 def text_of_trees() -> str:
-    return trained()._booster().model_to_string()
+    return lightgbm.Booster(model_str=trained()._grown().text).model_to_string()
 
 
 def test_sound_trees_pass_without_what_stands_around_them() -> None:
@@ -443,7 +443,7 @@ def test_sound_trees_pass_without_what_stands_around_them() -> None:
     assert "pandas_categorical" not in sound
     last = lightgbm.Booster(model_str=sound)
     rows = np.random.default_rng(0).random((50, len(trained().names)), np.float32)
-    np.testing.assert_array_equal(last.predict(rows), trained()._booster().predict(rows))
+    np.testing.assert_array_equal(last.predict(rows), trained()._grown().sums(rows))
 
 
 def test_a_few_wrong_letters_are_refused_or_harmless() -> None:
@@ -459,7 +459,9 @@ def test_a_few_wrong_letters_are_refused_or_harmless() -> None:
         except (ValueError, KeyError):
             refused += 1
         else:
-            assert np.isfinite(lightgbm.Booster(model_str=sound).predict(rows)).all()
+            found = lightgbm.Booster(model_str=sound).predict(rows)
+            assert np.isfinite(found).all()
+            np.testing.assert_array_equal(Trees(sound, len(trained().names)).sums(rows), found)
     assert 0 < refused < 150
 
 

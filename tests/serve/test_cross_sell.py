@@ -116,7 +116,7 @@ def test_reasons_are_sentences_one_or_all(serving: Serving) -> None:
     first = [row.reasons for row in fresh(about("i0", k=2), both).items]
     assert first == [["Thing 1 -> Thing 2 -> Thing 58: by way of Thing 2"], ["bought together with Thing 1 57 times"]]
     everything = [row.reasons for row in fresh(about("i0", k=2, reasons=True), both).items]
-    placed = "in one basket so far; placed by: features and catalogue links"
+    placed = "only in one order so far: placed by these and by products like it (features and catalogue links)"
     assert everything[1] == ["Thing 1 -> Thing 2 -> Thing 57: by way of Thing 2", placed]
 
 

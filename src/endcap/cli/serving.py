@@ -176,20 +176,20 @@ def filters_of(assignments: list[str]) -> Any:
 
 
 def print_answer(answer: Answer, title: str) -> None:
-    """A table of the list, with the parts of its scores where it has them; then the rivals that were met, and notes."""
+    """A table of the list, what its scores are made of where that was asked for; then the rivals met, and notes."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=f"{title}{', stale' if answer.stale else ''}")
-    parts = list(dict.fromkeys(name for row in answer.items for name in row.parts or () if name != "final"))
-    for column in ("item", "title", "score", *parts, "source", "why"):
+    several = len({row.source for row in answer.items}) > 1
+    for column in ("item", "title", "score", *(["source"] if several else []), "why"):
         table.add_column(column, overflow="fold")
     for row in answer.items:
-        of_it = row.parts or {}
-        told = [f"{of_it[name]:.2f}" if name in of_it else "" for name in parts]
-        cells = (row.item, row.title or "", f"{row.score:.4g}", *told, row.source, "; ".join(row.reasons))
-        table.add_row(*map(Text, cells))
+        made_of = [f"{value:.2f} {name}" for name, value in (row.parts or {}).items() if name != "final"]
+        why = [*([" x ".join(made_of)] if made_of else []), *row.reasons]
+        source = [row.source] if several else []
+        table.add_row(*map(Text, (row.item, row.title or "", f"{row.score:.4g}", *source, "\n".join(why))))
     console = Console()
     console.print(table)
     for met in answer.left_out:

@@ -31,13 +31,11 @@ from endcap.models.base import Origin
 from endcap.models.complement_features import GROUPS, LINKS, Lesson, PairFacts, pair_features, pair_names
 from endcap.models.complement_measures import Columns, Isotonic, Judgement, judged
 from endcap.models.complement_pairs import Pairs, labelled_pairs, relation_links, some_pairs, split_pairs
-from endcap.models.trees import how_trees_grow, sound_trees
+from endcap.models.trees import Trees, how_trees_grow
 from endcap.settings import make_settings
 from endcap.shop import Shop
 
 if TYPE_CHECKING:
-    import lightgbm
-
     from endcap.models.complement_gnn import Gnn
 
 TREES_FILE = "complement.txt"
@@ -308,7 +306,7 @@ class Complement:
         elif isinstance(scorer := self._fitted(), _Logistic):
             arrays |= {f"logistic-{name}": array for name, array in scorer._asdict().items()}
         else:
-            (folder / TREES_FILE).write_text(scorer.text, encoding="utf-8")
+            (folder / TREES_FILE).write_text(scorer.trees.text, encoding="utf-8")
         for name, array in arrays.items():
             save_array(folder / f"{PREFIX}{name}.npy", array)
 
@@ -444,8 +442,8 @@ class _Logistic(NamedTuple):
 class _Boosting:
     """Gradient boosted trees; LightGBM's text is all that is kept."""
 
-    def __init__(self, text: str, booster: lightgbm.Booster) -> None:
-        self.text, self.booster = text, booster
+    def __init__(self, trees: Trees) -> None:
+        self.trees = trees
 
     @classmethod
     def fitted(cls, train: Lesson, validation: Lesson, config: ComplementConfig, seed: int, threads: int) -> Self:
@@ -470,19 +468,11 @@ class _Boosting:
         Raises:
             ValueError: if these are no trees over so many features.
         """
-        import lightgbm
-
-        text = sound_trees(text, n_features, OBJECTIVE)
-        try:
-            return cls(text, lightgbm.Booster(model_str=text))
-        except lightgbm.basic.LightGBMError as error:
-            raise ValueError(str(error)) from None
+        return cls(Trees(text, n_features, OBJECTIVE))
 
     def log_odds(self, rows: Floats) -> NDArray[np.float64]:
-        found = self.booster.predict(rows, raw_score=True, num_threads=1, validate_features=False)
-        return np.asarray(found, np.float64)
+        return self.trees.sums(rows)
 
     def contributions(self, rows: Floats) -> NDArray[np.float64]:
         """(n, f) Shapley values."""
-        found = self.booster.predict(rows, pred_contrib=True, num_threads=1, validate_features=False)
-        return np.asarray(found)[:, :-1]  # the last one is the mean of all
+        return self.trees.added(rows)

@@ -71,6 +71,7 @@ SPACE = "items"
 CATEGORY_LEVELS = 4
 VALIDATION_BASKETS = 2_000
 ASKED_TOGETHER = 256
+TOLD_TOGETHER = 16  # items that are told from rivals at a time
 WHOLE_BASKET = 200  # items of a basket that the next one follows from
 SAID_FILE = "catalogue.parquet"  # what likeness is read off
 CLASSIFIER = "complement"  # the folder of what tells complements from substitutes
@@ -427,8 +428,8 @@ class CrossSell(Model):
         for wanted in (looked_at, 2 * looked_at):
             items = companions.nearest(min(wanted, len(self._bought)), request.allowed)
             items = items[~np.isin(items, request.basket)]
-            parts = self._parts(companions, asked, items)
-            kept = np.flatnonzero(~parts.rivals)
+            parts = self._parts_of_best(companions, asked, items, request.k)
+            kept = np.flatnonzero(parts.complement >= RIVAL)
             if len(kept) >= request.k or wanted >= len(self._bought):
                 break
         kept = kept[np.argsort(-parts.final[kept], kind="stable")][: request.k]
@@ -469,13 +470,24 @@ class CrossSell(Model):
         A basket's similarity is that of its mean, and P(complement) that of what the item goes with best; but what
         shares its category with something in the basket and does not go with that is a rival, whatever else lies there.
         """
-        return self._parts(self._companions(asked, history), asked, items)
-
-    def _parts(self, companions: Companions, asked: Items, items: Items) -> Parts:
-        if len(items) == 0:
-            return Parts(*(np.zeros(0, np.float32) for _ in range(3)))
-        similarity = companions.similarity(items)
+        similarity = self._companions(asked, history).similarity(items)
         return Parts(similarity, self._goes_with(asked, items), self._freshness.recency(asked, items))
+
+    def _parts_of_best(self, companions: Companions, asked: Items, items: Items, k: int) -> Parts:
+        """The parts of items (n,), with P(complement) of the k best only, and of what is met on the way; else NaN.
+
+        It costs most and is 1 at most: what comes below k others without it need not be asked about.
+        """
+        at_most = Parts(companions.similarity(items), np.ones(len(items)), self._freshness.recency(asked, items))
+        complement = np.full(len(items), np.nan, np.float32)
+        order, bound = np.argsort(-at_most.final, kind="stable"), at_most.final
+        for begin in range(0, len(items), max(k, TOLD_TOGETHER)):
+            block = order[begin : begin + max(k, TOLD_TOGETHER)]
+            reached = bound * np.where(complement >= RIVAL, complement, 0)
+            if k <= len(items) and bound[block[0]] < np.partition(reached, -k)[-k]:
+                break
+            complement[block] = self._goes_with(asked, items[block])
+        return at_most._replace(complement=complement)
 
     def _goes_with(self, asked: Items, items: Items) -> NDArray[np.float32]:
         """(n,) P(complement) of each item; 1 where nothing tells."""

@@ -110,19 +110,20 @@ class Lesson:
         hard = None
         if self.hard is not None and step.hard:
             hard = self.hard.draw(self._one_of_the_others(questions, rng), step.hard, rng)
-        mass = self.graph.without(step.baskets)
+        before = None
+        parts = [self.contents[questions.basket].indices, drawn.items, *([] if hard is None else [hard.ravel()])]
+        if self.config.next_weight:
+            before = row_normalised(self.before[questions.basket] @ self.contents)
+            parts.append(before.indices)
+        needed = np.unique(np.concatenate(parts).astype(np.int64))
+        needed = needed[needed >= 0]
+        mass, towers = self.graph.without(step.baskets), self.model._towers
         if self.sampler is None:
-            tables = self.model._towers.tables(mass)
+            tables = towers.tables(mass, needed)
         else:
-            parts = [self.contents[questions.basket].indices, drawn.items, *([] if hard is None else [hard.ravel()])]
-            needed = np.unique(np.concatenate(parts).astype(np.int64))
-            tables = self.sampler.tables(self.model._towers, needed[needed >= 0], mass, seed)
+            tables = self.sampler.tables(towers, needed, mass, seed)
         value = self._told_apart(tables, self._asked_with(tables[0], self.contents, questions), questions, drawn, hard)
-        if not self.config.next_weight:
-            return value.mean()
-        before = row_normalised(self.before[questions.basket] @ self.contents)
-        asks = np.diff(before.indptr) > 0
-        if not asks.any():
+        if before is None or not (asks := np.diff(before.indptr) > 0).any():
             return value.mean()
         people = spread(Adjacency(before), torch.from_numpy(before.data).to(value.device), tables[0])
         later = self._told_apart(tables, people, questions, drawn, hard)
@@ -144,7 +145,7 @@ class Lesson:
         _, target, offset = tables
         others = torch.from_numpy(drawn.items).to(people.device)
         wanted = torch.from_numpy(questions.target).to(people.device)
-        logits = people @ target[others].T + offset[others]
+        logits = torch.addmm(offset[others], people, target[others].T)
         logits = logits.masked_fill(torch.from_numpy(self._not_there(questions, drawn)).to(people.device), -torch.inf)
         own = (people * target[wanted]).sum(1) + offset[wanted]
         harder = None

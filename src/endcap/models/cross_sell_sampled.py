@@ -50,12 +50,7 @@ class Sampler:
             vectors = towers.dropped(steps[-1])
             heard = towers.convolved(place, vectors[:n_asked], vectors, near, shares.to(vectors.device))
             steps = [*(step[:n_asked] for step in steps), heard]
-        rows = torch.from_numpy(items.astype(np.int64)).to(steps[0].device)
-        source, target = (
-            part.new_zeros(self.graph.n_items, part.shape[1]).index_copy(0, rows, part)
-            for part in towers.heads(towers.joined(steps))
-        )
-        return source, target, towers.offset
+        return towers.tables_of(items, towers.joined(steps))
 
     def _links(
         self,

@@ -101,7 +101,7 @@ class Freshness(NamedTuple):
             place = places(self.leaf_keys, keys)
             shares = np.ones(len(keys))
             shares[place >= 0] = self.leaf_share[place[place >= 0]]
-            by_leaf = shares.reshape(-1, len(items)).mean(0)
+            by_leaf = shares.reshape(len(keys) // len(items), len(items)).mean(0)
         share = np.divide(faded, mass, out=by_leaf, where=mass > 0)
         return FLOOR + (1 - FLOOR) * share
 

@@ -45,9 +45,27 @@ class Towers(nn.Module):
         self.offset = nn.Parameter(torch.zeros(graph.n_items))
         self.log_scale = nn.Parameter(torch.tensor(-np.log(config.temperature or 1.0), dtype=torch.float32))
 
-    def tables(self, mass: NDArray[np.float32]) -> tuple[Tensor, Tensor, Tensor]:
-        """What all items ask with (n, d), answer with (n, d), and their offsets (n,)."""
-        return (*self.heads(self.nodes(mass)), self.offset)
+    def tables(
+        self, mass: NDArray[np.float32], items: NDArray[np.integer] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What all items ask with (n, d), answer with (n, d), and their offsets (n,).
+
+        Args:
+            items: (m,) distinct ones whose rows are wanted, those of all others are 0; without it all are.
+        """
+        steps = self.steps(mass)
+        if items is None:
+            return (*self.heads(self.joined(steps)), self.offset)
+        rows = torch.from_numpy(items.astype(np.int64)).to(steps[0].device)
+        return self.tables_of(items, self.joined([step.index_select(0, rows) for step in steps]))
+
+    def tables_of(self, items: NDArray[np.integer], nodes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As `tables`, of items (m,) and the nodes (m, wide) that are theirs."""
+        rows = torch.from_numpy(items.astype(np.int64)).to(nodes.device)
+        source, target = (
+            part.new_zeros(len(self.features), part.shape[1]).index_copy(0, rows, part) for part in self.heads(nodes)
+        )
+        return source, target, self.offset
 
     def heads(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
         """What nodes (m, wide) ask with (m, d), and answer with (m, d)."""
@@ -56,10 +74,6 @@ class Towers(nn.Module):
         if not self.config.temperature:
             return source, target
         return functional.normalize(source, dim=1) * self.log_scale.exp(), functional.normalize(target, dim=1)
-
-    def nodes(self, mass: NDArray[np.float32]) -> Tensor:
-        """h (n, wide)."""
-        return self.joined(self.steps(mass))
 
     def steps(self, mass: NDArray[np.float32]) -> list[Tensor]:
         """Vectors (n, d) of all items before the first layer and after each."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import msgspec
 import numpy as np
@@ -29,14 +29,11 @@ from endcap.models.base import Origin
 from endcap.models.ranker_features import Facts, Floats, feature_names, features, pack, reasons_of, sources_of
 from endcap.models.ranker_lesson import Groups, Pools, Queries, check_groups, padded, some_of
 from endcap.models.search_space import SearchSpace
-from endcap.models.trees import MODEL_FILE, how_trees_grow, sound_trees
+from endcap.models.trees import MODEL_FILE, Trees, how_trees_grow
 from endcap.progress import progress
 from endcap.release.contents import Histories
 from endcap.settings import make_settings
 from endcap.shop import Shop, duration
-
-if TYPE_CHECKING:
-    import lightgbm
 
 REASONS = 3
 AT_ONCE = 256  # requests whose features are computed at once
@@ -86,7 +83,7 @@ class Ranker:
         self.sources: tuple[str, ...] = ()
         self.names: tuple[str, ...] = ()
         self.learned: dict[str, Any] = {}  # figures of its training, kept for an audit
-        self._trees: lightgbm.Booster | None = None
+        self._trees: Trees | None = None
 
     # -- fitting ---------------------------------------------------------------------------------------------------
 
@@ -159,10 +156,9 @@ class Ranker:
         grown = lightgbm.train(parameters, data, config.trees, **watched)
         best = grown.best_iteration if grown.best_iteration > 0 else -1
         # From its text, as `load` does: what is stored and what answers are the same trees to the last bit.
-        text = sound_trees(grown.model_to_string(num_iteration=best), len(groups.names))
-        self._trees = lightgbm.Booster(model_str=text)
+        self._trees = Trees(grown.model_to_string(num_iteration=best), len(groups.names))
         self.names, self.sources = tuple(groups.names), tuple(sources_of(groups.names))
-        self.learned = {"trees": self._trees.num_trees(), "groups": len(groups.sizes), "rows": len(groups.rows)}
+        self.learned = {"trees": len(self._trees), "groups": len(groups.sizes), "rows": len(groups.rows)}
         return self
 
     def know(self, shop: Shop, relations: pa.Table | None = None, *, seed: int = 0) -> Self:
@@ -254,12 +250,9 @@ class Ranker:
 
         def reasons(some: Items) -> list[list[Reason]]:
             chosen = rows[np.searchsorted(items, some)]
-            added = self._booster().predict(chosen, pred_contrib=True, num_threads=1, validate_features=False)
+            added = self._grown().added(chosen)
             kinds = self._facts().kinds
-            return [
-                reasons_of(self.names, row, part[:-1], kinds)[:REASONS]
-                for row, part in zip(chosen, np.asarray(added), strict=True)  # the last part is the mean of all
-            ]
+            return [reasons_of(self.names, row, part, kinds)[:REASONS] for row, part in zip(chosen, added, strict=True)]
 
         return Ranking(items[order], scores[order], reasons)
 
@@ -306,8 +299,7 @@ class Ranker:
         return {name: np.asarray(given.get(name, nothing)) for name in self.sources}
 
     def _predict(self, rows: Floats) -> Scores:
-        found = self._booster().predict(rows, num_threads=1, validate_features=False)
-        return np.asarray(found, np.float32)
+        return self._grown().sums(rows).astype(np.float32)
 
     # -- storing ---------------------------------------------------------------------------------------------------
 
@@ -326,7 +318,7 @@ class Ranker:
             "learned": self.learned,
             "tuning": None,
         }
-        text = self._booster().model_to_string()
+        text = self._grown().text
         with new_artefact(Path(folder), manifest) as building:
             self._known().write(building)
             (building / MODEL_FILE).write_text(text, encoding="utf-8")
@@ -340,8 +332,6 @@ class Ranker:
         Raises:
             DamagedArtefact: if the trees are none, or hold numbers that cannot be.
         """
-        import lightgbm
-
         ranker = cls(**manifest["config"])
         ranker.origin = Origin.read(folder, manifest)
         ranker.sources, ranker.names = tuple(manifest["sources"]), tuple(manifest["features"])
@@ -353,10 +343,10 @@ class Ranker:
             if feature_names(ranker.facts, ranker.sources) != list(ranker.names):
                 raise DamagedArtefact(f"{folder}: this endcap looks at other things; train the ranker again")
             text = (folder / MODEL_FILE).read_text(encoding="utf-8")
-            ranker._trees = lightgbm.Booster(model_str=sound_trees(text, len(ranker.names)))
+            ranker._trees = Trees(text, len(ranker.names))
         except TypeError:
             raise DamagedArtefact(f"{folder}: this endcap keeps other facts; train the ranker again") from None
-        except (ValueError, KeyError, OSError, lightgbm.basic.LightGBMError) as error:
+        except (ValueError, KeyError, OSError) as error:
             raise DamagedArtefact(f"{folder / MODEL_FILE}: no trees of a ranker ({error}); train it again") from None
         return ranker
 
@@ -370,7 +360,7 @@ class Ranker:
             raise InputError("ranker: nothing is known of the items yet; call fit, or know, first")
         return self.facts
 
-    def _booster(self) -> lightgbm.Booster:
+    def _grown(self) -> Trees:
         if self._trees is None:
             raise InputError("ranker: not trained yet; call fit first")
         return self._trees

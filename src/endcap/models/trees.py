@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from endcap.kernels.trees import Forest
+
 MODEL_FILE = "ranker.txt"  # as LightGBM writes it
 RANKING = "lambdarank"
 HEAD = """tree
@@ -35,6 +37,8 @@ FRACTIONS = {
 NUMBER, WHOLE = re.compile(r"-?\d{1,400}(\.\d{1,400})?(e[-+]?\d{1,4})?"), re.compile(r"-?\d{1,10}")
 THRESHOLD = re.compile(rf"{NUMBER.pattern}|inf")  # inf: what is known goes one way, NaN the other
 LARGEST = 2**31 - 1
+NAN_MISSING = 2
+DECISIONS = [0, 2, 8, 10]  # numbers alone; a 0 is never missing: NaN is, or counts as 0
 
 
 class TreeSettings(Protocol):
@@ -54,6 +58,36 @@ class TreeSettings(Protocol):
 
     @property
     def columns(self) -> float: ...
+
+
+class Trees:
+    """Sound trees: our kernel says what they come to, LightGBM what each feature adds; `text` is what is kept."""
+
+    def __init__(self, text: str, n_features: int, objective: str = RANKING) -> None:
+        """
+        Raises:
+            ValueError: if these are no such trees over so many features.
+        """
+        import lightgbm
+
+        self.text = sound_trees(text, n_features, objective)
+        try:
+            self._booster = lightgbm.Booster(model_str=self.text)
+        except lightgbm.basic.LightGBMError as error:
+            raise ValueError(str(error)) from None
+        self._forest = _forest_of(self.text)
+
+    def __len__(self) -> int:
+        return len(self._forest.root)
+
+    def sums(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(n,) what rows (n, f) come to: log-odds, or scores."""
+        return self._forest.sums(rows)
+
+    def added(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(n, f) Shapley values: what each feature adds to the mean."""
+        found = self._booster.predict(rows, pred_contrib=True, num_threads=1, validate_features=False)
+        return np.asarray(found)[:, :-1]  # the last one is the mean of all
 
 
 def how_trees_grow(config: TreeSettings, seed: int, threads: int) -> dict[str, Any]:
@@ -100,6 +134,32 @@ def sound_trees(text: str, n_features: int, objective: str = RANKING) -> str:
     ) + (f"\n{trees}{end}")
 
 
+def _forest_of(text: str) -> Forest:
+    """The trees of a sound text, for our own kernel."""
+    of: dict[str, list[NDArray[Any]]] = {name: [] for name in ("root", *OF_SPLITS, "leaf_value")}
+    splits = leaves = 0
+    for part in text.partition("end of trees\n")[0].split("\nTree=")[1:]:
+        tree = _lines(f"Tree={part}")
+        n_leaves = int(tree["num_leaves"])
+        read = {name: np.array(tree[name].split(), np.float64) for name in ("leaf_value", *OF_SPLITS)}
+        for child in ("left_child", "right_child"):
+            read[child] += np.where(read[child] >= 0, splits, -leaves)
+        for name, numbers in read.items():
+            of[name].append(numbers[: n_leaves if name == "leaf_value" else n_leaves - 1])
+        of["root"].append(np.array([splits if n_leaves > 1 else -1 - leaves]))
+        splits, leaves = splits + n_leaves - 1, leaves + n_leaves
+    found = {name: np.concatenate(parts) if parts else np.empty(0) for name, parts in of.items()}
+    with np.errstate(over="ignore"):  # beyond float32 is infinite
+        threshold = found["threshold"].astype(np.float32)
+    above = threshold > found["threshold"]
+    threshold[above] = np.nextafter(threshold[above], np.float32(-np.inf))  # no float32 lies between the two
+    kind = found["decision_type"].astype(np.int8)  # bit 1: missing goes left; above it whether NaN is missing, or 0
+    nan_left = np.where(kind >> 2 == NAN_MISSING, (kind & 2) > 0, found["threshold"] >= 0)
+    child = np.stack([found["right_child"], found["left_child"]], axis=1).astype(np.int32)
+    root, feature = found["root"].astype(np.int32), found["split_feature"].astype(np.int32)
+    return Forest(root, feature, threshold, nan_left, child, found["leaf_value"])
+
+
 def _check_tree(tree: Mapping[str, str], number: int, n_features: int) -> None:
     if set(tree) != TREE_LINES:
         raise ValueError(f"tree {number}: lines that no tree has, or too few")
@@ -111,7 +171,7 @@ def _check_tree(tree: Mapping[str, str], number: int, n_features: int) -> None:
         _numbers(tree, name, leaves if leaves > 1 or name == "leaf_value" else None)
     of = {name: _numbers(tree, name, leaves - 1) for name in OF_SPLITS}
     feature = of["split_feature"]
-    if (feature < 0).any() or (feature >= n_features).any() or (of["decision_type"] % 2 == 1).any():
+    if (feature < 0).any() or (feature >= n_features).any() or not np.isin(of["decision_type"], DECISIONS).all():
         raise ValueError(f"tree {number}: a split that cannot be")
     children = [of["left_child"], of["right_child"]]
     below = np.concatenate(children)  # every node but the root, and every leaf as -1 - its number, once

@@ -36,8 +36,7 @@ def sentence(reason: Reason, catalogue: LiveCatalogue, interactions: Interaction
     if reason.kind == "popular":
         return "popular in this shop lately"
     if reason.kind == "strategy":
-        n = round(reason.value or 0)
-        return f"in {'one basket' if n == 1 else f'{n} baskets' if n else 'no basket'} so far; placed by: {reason.note}"
+        return _placed(round(reason.value or 0), reason.note)
     return reason.note or reason.kind
 
 
@@ -51,6 +50,14 @@ def _related(reason: Reason, catalogue: LiveCatalogue) -> str:
     if reason.note == "attention" and reason.item is not None:
         return f"attention to {catalogue.name(reason.item)}: {reason.value or 0:.0%}"
     return ""
+
+
+def _placed(baskets: int, strategy: str) -> str:
+    """Why something that few have bought stands where it does, for people and then for who knows the model."""
+    if not baskets:
+        return f"nobody has bought it yet: placed by products like it ({strategy})"
+    times = {1: "one order", 2: "two orders"}.get(baskets, f"{baskets} orders")
+    return f"only in {times} so far: placed by these and by products like it ({strategy})"
 
 
 def _times(n: float) -> str:
