@@ -13,7 +13,7 @@ import pytest
 from endcap import simulate
 from endcap.errors import DamagedArtefact, InputError
 from endcap.models.complement import TREES_FILE, Complement
-from endcap.models.complement_features import GROUPS, Lesson, PairFacts, pair_names
+from endcap.models.complement_features import GROUPS, Lesson, PairFacts, pair_features, pair_names, turned
 from endcap.models.complement_measures import auc
 from endcap.models.complement_pairs import Pairs, labelled_pairs, relation_links, split_pairs
 from endcap.shop import Shop
@@ -50,6 +50,15 @@ def planted() -> Planted:
 @pytest.fixture(scope="module", params=METHODS)
 def fitted(request, planted) -> Complement:
     return Complement(method=request.param, **QUICK).fit(planted.shop)
+
+
+def test_a_share_and_the_rest_of_it_are_exact_however_the_pair_is_named(planted: Planted) -> None:
+    facts = PairFacts.of(planted.shop)
+    left, right = np.divmod(np.flatnonzero(~np.eye(facts.n_items, dtype=bool)), facts.n_items)
+    rows, back = pair_features(facts, left, right), pair_features(facts, right, left)
+    np.testing.assert_array_equal(turned(facts, rows), back)
+    shares = rows[:, pair_names(facts).index("temporal: that after this")]
+    assert len(np.unique(shares[~np.isnan(shares)])) > 9
 
 
 def test_what_behaviour_taught_is_the_truth(planted, fitted):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from scipy.sparse import csr_array
 
 from endcap.errors import InputError
+from endcap.graph import graph_of
 from endcap.models.complement_counts import GAP_MIDDLES, count_pairs
-from endcap.models.complement_features import PER, PairFacts, pair_features, pair_names
+from endcap.models.complement_features import PER, PairFacts, pair_features, pair_names, turned
 from endcap.models.complement_links import LINK_NAMES, Links
 from endcap.shop import Shop
 
@@ -116,24 +119,21 @@ def test_the_time_between_two_purchases_and_their_order():
         assert np.isnan(pair[name]), name  # the log and the catalogue have none
 
 
-def test_only_columns_with_a_direction_change_with_it(facts):
+def linked(facts: PairFacts) -> PairFacts:
+    graph = graph_of(np.array([0, 1, 2]), np.array([1, 2, 3]), shape=(4, 4))
+    return facts.with_links(Links.of(graph, graph_of(np.array([0]), np.array([3]), shape=(4, 4))))
+
+
+@pytest.mark.parametrize("links", [False, True])
+def test_turned_rows_are_those_of_the_pair_the_other_way_round(facts, links):
+    facts = linked(facts) if links else facts
     everything = np.array([(i, j) for i in range(4) for j in range(4)], np.int32)
-    rows = pair_features(facts, *everything.T)
-    back = pair_features(facts, *everything[:, ::-1].T)
-    names = pair_names(facts)
-    turned = [
-        names.index(
-            " that ".join(name.replace("that", "_").replace("this", "that").replace("_", "this").split(" that "))
-        )
-        if ("that" in name and name != "temporal: that after this")
-        else place
-        for place, name in enumerate(names)
-    ]
-    for place, name in enumerate(names):
-        if name == "temporal: that after this":
-            np.testing.assert_allclose(rows[:, place] + back[:, place], np.where(np.isnan(rows[:, place]), np.nan, 1))
-        else:
-            np.testing.assert_array_equal(rows[:, place], back[:, turned[place]], name)
+    rows, back = pair_features(facts, *everything.T), pair_features(facts, *everything[:, ::-1].T)
+    np.testing.assert_array_equal(turned(facts, rows), back)
+    changed = {name for name, one, other in zip(pair_names(facts), rows.T, back.T, strict=True)
+               if not np.array_equal(one, other, equal_nan=True)}  # fmt: skip
+    assert changed
+    assert all(re.search(r"\b(this|that)\b", name) for name in changed)
 
 
 def test_a_pair_does_not_depend_on_what_else_is_asked(facts):

@@ -153,7 +153,7 @@ def weigher(*trade: float) -> Weigher:
 
 def test_planted_groups_are_found_and_damping_lets_go_of_what_everybody_buys() -> None:
     plain, damped = weigher(), weigher(2)
-    walk = Weigher(plain.evidence, None, Trade())
+    walk = Weigher(plain.evidence, "walk", Trade())
     for item in (0, 57, 90):
         asked, group = np.array([item], np.int32), set(range(item // 4 * 4, item // 4 * 4 + 4)) - {item}
         for scorer in (plain, walk):
@@ -191,7 +191,7 @@ def test_what_goes_together_above_all_else_comes_first_and_the_rest_keeps_its_or
 
 def test_where_walks_end_what_is_bought_most_follows() -> None:
     evidence = PairEvidence.of(Baskets.of_lists([[0, 1], [2, 3], [2, 4], [2, 5]]), np.full(7, -1))
-    walk = Weigher(evidence, None, Trade())
+    walk = Weigher(evidence, "walk", Trade())
     assert walk.of(np.array([0], np.int32)).nearest(3).tolist() == [1, 2, 3]
     assert walk.of(np.array([0], np.int32)).nearest(9).tolist() == [1, 2, 3, 4, 5]
     allowed = np.array([True, False, True, False, True, True, True])
@@ -200,7 +200,7 @@ def test_where_walks_end_what_is_bought_most_follows() -> None:
 
 def test_it_comes_back_from_its_arrays() -> None:
     found, asked, items = weigher(0.5, 10, 0.3), np.array([1, 3], np.int32), np.arange(161, dtype=np.int32)
-    for scorer in (found, Weigher(found.evidence, None, found.trade)):
+    for scorer in (found, Weigher(found.evidence, "walk", found.trade)):
         again = Weigher.restored(scorer.arrays(), found.trade)
         np.testing.assert_array_equal(scorer.of(asked).score(items), again.of(asked).score(items))
         np.testing.assert_array_equal(scorer.of(asked).nearest(9), again.of(asked).nearest(9))

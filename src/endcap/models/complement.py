@@ -28,7 +28,7 @@ from endcap.artefact import new_artefact, read_verified, save_array
 from endcap.errors import DamagedArtefact, InputError
 from endcap.index import mapped
 from endcap.models.base import Origin
-from endcap.models.complement_features import GROUPS, LINKS, Lesson, PairFacts, pair_features, pair_names
+from endcap.models.complement_features import GROUPS, LINKS, Lesson, PairFacts, pair_features, pair_names, turned
 from endcap.models.complement_measures import Columns, Isotonic, Judgement, judged
 from endcap.models.complement_pairs import Pairs, labelled_pairs, relation_links, some_pairs, split_pairs
 from endcap.models.trees import Trees, how_trees_grow
@@ -249,7 +249,8 @@ class Complement:
 
     def _rows(self, left: NDArray[np.integer], right: NDArray[np.integer]) -> tuple[Floats, Floats]:
         facts = self._read_off()
-        return pair_features(facts, left, right), pair_features(facts, right, left)
+        rows = pair_features(facts, left, right)
+        return rows, turned(facts, rows)
 
     def _log_odds(self, asked: Lesson) -> NDArray[np.float64]:
         if self._network is not None:

@@ -7,7 +7,9 @@ less, and what it does not know is NaN, not 0.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -57,6 +59,9 @@ OF_GROUP: dict[str, tuple[str, ...]] = {
         "that after this", "this after that", "that after this beside chance", "this after that beside chance",
     ),
 }  # fmt: skip
+FIRST = "temporal: that after this"  # a share: the rest of it is this after that
+OTHER = {"this": "that", "that": "this"}
+FINE = 2.0**-20  # shares of an order are told by so much: then 1 less one is exact
 LINKS = "links"
 GROUPS = (*OF_GROUP, LINKS)
 
@@ -214,6 +219,21 @@ def pair_features(facts: PairFacts, left: NDArray[np.integer], right: NDArray[np
     return out
 
 
+def turned(facts: PairFacts, rows: Floats) -> Floats:
+    """The rows of pairs (left, right) as those of (right, left), to the last bit."""
+    names = pair_names(facts)
+    back = rows[:, [names.index(_other_way(name)) for name in names]]
+    first = names.index(FIRST)
+    back[:, first] = 1 - back[:, first]
+    return back
+
+
+@cache
+def _other_way(name: str) -> str:
+    """The column that a column becomes when the items change places."""
+    return name if name == FIRST else re.sub(r"\b(this|that)\b", lambda at: OTHER[at[0]], name)
+
+
 def _of_links(links: Links, one: Items, other: Items) -> Floats:
     """Found from the side of fewer items, since what is reached from an item is found once."""
     turned = len(np.unique(other)) < len(np.unique(one))
@@ -357,7 +377,7 @@ def _behaviour(facts: PairFacts, one: Items, other: Items) -> list[Floats]:
         _share(counts[SWITCHES], viewed),
         _share(after[0], seen[one]),
         _share(after[1], seen[other]),
-        _share(first, both),
+        np.round(_share(first, both) / FINE) * FINE,
     ]
     returned = [
         _share(gone[0], buys[one]),

@@ -132,7 +132,7 @@ class CrossSell(Model):
         self._bought = np.bincount(baskets.items, minlength=shop.n_items).astype(np.int64)
         self._features = without_few(self._reader.read(shop.catalogue, own_ids=True), self._bought)
         torch.manual_seed(seed)
-        held = _drawn(len(baskets), config.validation, seed)
+        held = _last(baskets, shop.n_users, config.validation, seed)
         like = self._likenesses(shop, baskets, threads)
         self._arrived = np.zeros(shop.n_items, np.int64)
         if shop.item_known_from is not None:

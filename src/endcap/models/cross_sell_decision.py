@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from endcap.graph import Baskets, baskets_of
 from endcap.models.cross_sell_choice import FEWEST, Network, PairScorer, best_of, questions_of
-from endcap.models.cross_sell_evidence import PairEvidence, Trade, Weigher
+from endcap.models.cross_sell_evidence import MEASURES, Measure, PairEvidence, Trade, Weigher
 from endcap.models.cross_sell_lesson import Lesson
 from endcap.models.cross_sell_links import LinkEvidence, LinkWeigher, Told, both_ways
 from endcap.models.cross_sell_next import NextWeigher
 from endcap.models.cross_sell_settings import CrossSellConfig
+from endcap.models.pair_head import PairHead
 from endcap.shop import Shop
 from endcap.shop.purchases import strongest
 
@@ -89,19 +90,16 @@ class Decider(NamedTuple):
             )  # fmt: skip
             return Decision("network", {}, None)
         trade = Trade(config.damping, config.floor, config.particular)
-        if chosen == "walk":
-            return Decision(chosen, {}, self._weigher(None, trade))
+        if chosen in MEASURES:
+            return Decision(chosen, {}, self._weigher(chosen, trade))
         weigher = Weigher.fitted(
             lesson.baskets, self.leaf, at_most=config.evidence_baskets, per_basket=config.evidence_products,
             never=never, trade=trade, seed=self.seed, threads=self.threads,
         )  # fmt: skip
         if chosen == "evidence":
-            return Decision(chosen, {}, self._weigher(weigher, trade))
-        contenders: dict[str, PairScorer] = {
-            "network": self.taught,
-            "evidence": weigher,
-            "walk": Weigher(weigher.evidence, None, trade),
-        }
+            return Decision(chosen, {}, self._weigher(weigher.head, trade))
+        simple = {name: Weigher(weigher.evidence, name, trade) for name in MEASURES}
+        contenders: dict[str, PairScorer] = {"network": self.taught, "evidence": weigher, **simple}
         linked = None if before is None else self._linked(before)
         if linked is not None:
             contenders["links"] = linked
@@ -110,12 +108,11 @@ class Decider(NamedTuple):
             return Decision(best, figures, None)
         if best == "links" and told is not None and linked is not None:
             return Decision(best, figures, linked._replace(evidence=LinkEvidence(told)))
-        return Decision(best, figures, self._weigher(weigher if best == "evidence" else None, trade))
+        return Decision(best, figures, self._weigher(simple.get(best, weigher).head, trade))
 
-    def _weigher(self, learnt: Weigher | None, trade: Trade) -> Weigher:
-        """What was learnt, or a walk, on the graph of all baskets."""
-        whole = PairEvidence.of(self.baskets, self.leaf, self.threads)
-        return Weigher(whole, None if learnt is None else learnt.head, trade)
+    def _weigher(self, head: PairHead | Measure, trade: Trade) -> Weigher:
+        """What was learnt, or a measure, on the graph of all baskets."""
+        return Weigher(PairEvidence.of(self.baskets, self.leaf, self.threads), head, trade)
 
     def _linked(self, told: Told | None) -> LinkWeigher | None:
         """What weighs links that somebody vouches for; None where there are too few."""

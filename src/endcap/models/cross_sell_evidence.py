@@ -9,9 +9,10 @@ The steps between items are worked out once, to the `PARTNERS` of an item that s
 on from their strongest places alone (see `endcap.kernels.evidence`). Lessons, validation and answers read the same
 columns by the same code. It takes 12 bytes a link, and 45 bytes an item for each thread that asks.
 
-Its lessons are baskets that are taken out of the graph before any column is worked out, and the loss is a softmax over
-drawn candidates, corrected for the draw, so that f is log P(c | R) but for a constant and popularity can be traded at
-the end: score = f - damping * log max(n_c, floor). The floor lets one number serve everyday and rare products. Where
+Its lessons are baskets that are taken out of the graph before any column is worked out, a few at a time: a graph much
+thinner than the one that answers teaches what does not hold there. The loss is a softmax over drawn candidates,
+corrected for the draw, so that f is log P(c | R) but for a constant and popularity can be traded at the end:
+score = f - damping * log max(n_c, floor). The floor lets one number serve everyday and rare products. Where
 `particular` is above 0 this is one of two likelihoods that are added: beside it, with this weight, stands what goes
 with R above all else, the likelihood squared with popularity taken off in full. It rules the first places of a list and
 hardly any other, so lists reach further into the assortment than by damping that costs as many hits.
@@ -19,9 +20,10 @@ hardly any other, so lists reach further into the assortment than by damping tha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -31,7 +33,7 @@ from scipy.sparse import csr_array, diags_array
 from endcap.answers import History, Items
 from endcap.graph import Baskets
 from endcap.kernels import copurchase
-from endcap.kernels.evidence import N_SUMS, WALK1, WALK2, Links, Walker
+from endcap.kernels.evidence import JACCARD, N_SUMS, WALK1, WALK2, WALK4, Links, Walker
 from endcap.models.cross_sell_choice import Likely
 from endcap.models.pair_head import Form, PairHead, learn
 
@@ -41,6 +43,7 @@ COLUMNS = (
     "baskets", "baskets of the asked", "asked",
 )  # fmt: skip
 """The first are the sums of `endcap.kernels.evidence`, in its order."""
+BASKETS = COLUMNS.index("baskets")
 LOGGED = 12  # the first so many columns are products along the graph, of which the logarithm is taken
 FORMS: list[Form] = ["log" if place < LOGGED else "plain" for place in range(len(COLUMNS))]
 PARTNERS = 1000  # of an item
@@ -49,10 +52,12 @@ POOL = 500  # places that are weighed for a list
 OFF, SHARP = 1.2, 2.0  # of what goes together above all else: its damping, and the power of its likelihood
 SECOND = 0.3  # what a second step counts beside a first where nothing is learnt
 NOWHERE = np.float32(1e-9)  # the chance of what no walk reaches
+HIDDEN = 0.05  # of all baskets that leave the graph at a time, at most
 DRAWN = 100  # candidates of a lesson of either kind, even and by popularity
 CSR = ("data", "indices", "indptr")
 
 Floats = NDArray[np.float32]
+Measure = Literal["walk", "jaccard", "pagerank"]
 
 
 class Reached(NamedTuple):
@@ -215,9 +220,9 @@ class Trade(NamedTuple):
 
 
 class Weigher:
-    """The evidence of a shop and the head that weighs it; without a head, a walk of two steps."""
+    """The evidence of a shop and what weighs it: a head, or a measure that nobody has to learn."""
 
-    def __init__(self, evidence: PairEvidence, head: PairHead | None, trade: Trade) -> None:
+    def __init__(self, evidence: PairEvidence, head: PairHead | Measure, trade: Trade) -> None:
         self.evidence, self.head, self.trade = evidence, head, trade
         n_of = np.maximum(evidence.n_of, 1)
         self.damped = np.float32(trade.damping) * np.log(np.maximum(n_of, np.float32(trade.floor)))
@@ -237,20 +242,20 @@ class Weigher:
         seed: int,
         threads: int,
     ) -> Self:
-        """Learn from products of some baskets, which leave the graph, and answer with all that are.
+        """Learn from products of some baskets, which leave the graph by turns, and answer with all that are.
 
         Args:
-            at_most: baskets to learn from, and no more than a third; per_basket: products of each; never: see
+            at_most: baskets to learn from, out of the latest third; per_basket: products of each; never: see
                 `lists_of`.
         """
-        taken = np.zeros(len(baskets), bool)
-        wanted = min(at_most, len(baskets) // 3)
-        taken[np.random.default_rng([seed, 6]).choice(len(baskets), wanted, replace=False)] = True
-        known = PairEvidence.of(baskets.where(~taken), category, threads)
-        lists = lists_of(baskets.where(taken), known.n_of, seed, per_basket=per_basket, never=never)
-        asked = np.split(lists.asked.indices, lists.asked.indptr[1:-1])
-        columns = [known.columns(known.reach(row), wanted) for row, wanted in zip(asked, lists.wanted, strict=True)]
-        head = learn(np.stack(columns), lists.log_q, FORMS, seed, threads)
+        columns, log_q = list[Floats](), list[Floats]()
+        for turn, taken in enumerate(_turns(baskets, at_most, seed)):
+            known = PairEvidence.of(baskets.where(~taken), category, threads)
+            lists = lists_of(baskets.where(taken), known.n_of, seed + turn, per_basket=per_basket, never=never)
+            asked = np.split(lists.asked.indices, lists.asked.indptr[1:-1])
+            columns += [known.columns(known.reach(row), each) for row, each in zip(asked, lists.wanted, strict=True)]
+            log_q.append(lists.log_q)
+        head = learn(np.stack(columns), np.concatenate(log_q), FORMS, seed, threads)
         return cls(PairEvidence.of(baskets, category, threads), head, trade)
 
     def of(self, asked: Items, history: History | None = None) -> Likely:
@@ -259,26 +264,27 @@ class Weigher:
 
     def weighed(self, columns: Floats) -> Floats:
         """(n,) the logarithm of how likely items with such columns are, but for a constant."""
-        if self.head is None:
-            return np.log(_two_steps(columns))
+        if isinstance(self.head, str):
+            return np.log(MEASURES[self.head](columns) + NOWHERE)
         with torch.inference_mode():
             return self.head(torch.from_numpy(columns)).numpy()
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """To store, by name; `restored` reads them."""
-        learnt = {} if self.head is None else self.head.state_dict()
+        if isinstance(self.head, str):
+            return {**self.evidence.arrays(), "measure": np.array([list(MEASURES).index(self.head)])}
+        learnt = self.head.state_dict()
         return {**self.evidence.arrays(), **{f"head-{name}": value.numpy() for name, value in learnt.items()}}
 
     @classmethod
     def restored(cls, arrays: Mapping[str, NDArray[Any]], trade: Trade) -> Self:
         """What `arrays` gave."""
-        state = {name: torch.tensor(value) for name, value in under("head-", arrays).items()}
-        head = None
-        if state:
-            head = PairHead(FORMS)
-            head.load_state_dict(state)
-            head.eval()
-        return cls(PairEvidence.restored(arrays), head, trade)
+        evidence = PairEvidence.restored(arrays)
+        if "measure" in arrays:
+            return cls(evidence, list(MEASURES)[int(arrays["measure"][0])], trade)
+        head = PairHead(FORMS)
+        head.load_state_dict({name: torch.tensor(value) for name, value in under("head-", arrays).items()})
+        return cls(evidence, head.eval(), trade)
 
 
 class _Weighed(Likely):
@@ -338,14 +344,43 @@ class _Weighed(Likely):
         return items[kept]
 
 
+def _turns(baskets: Baskets, at_most: int, seed: int) -> list[NDArray[np.bool_]]:
+    """Masks (b,) of the baskets that teach, out of the latest third, at most `HIDDEN` of all at a time.
+
+    Where all are of one time, chance says which are the latest.
+    """
+    rng = np.random.default_rng([seed, 6])
+    n = len(baskets)
+    latest = np.lexsort((rng.random(n), baskets.time))[n - n // 3 :]
+    taught = rng.permutation(latest)[:at_most]
+    turns = np.array_split(taught, max(1, math.ceil(len(taught) / max(1, HIDDEN * n))))
+    return [np.isin(np.arange(n), turn) for turn in turns]
+
+
 def _total(logs: Floats) -> np.float32:
     """The logarithm of the sum; 0 of nothing."""
     return np.logaddexp.reduce(logs) if len(logs) else np.float32(0)
 
 
 def _two_steps(sums: Floats) -> Floats:
-    """Where two steps lead, the second counting less; next to nothing where none does."""
-    return sums[:, WALK1] + np.float32(SECOND) * sums[:, WALK2] + NOWHERE
+    """Where two steps lead, the second counting less."""
+    return sums[:, WALK1] + np.float32(SECOND) * sums[:, WALK2]
+
+
+def _jaccard(columns: Floats) -> Floats:
+    return columns[:, JACCARD]
+
+
+def _pagerank(columns: Floats) -> Floats:
+    """Where a walk of four steps leads that stops before each by a half, over the root of the baskets."""
+    chances = columns[:, WALK1 : WALK4 + 1] @ np.float32([0.5, 0.25, 0.125, 0.0625])
+    return chances / np.exp(columns[:, BASKETS] / 2)
+
+
+MEASURES: dict[Measure, Callable[[Floats], Floats]] = {
+    "walk": _two_steps, "jaccard": _jaccard, "pagerank": _pagerank,
+}  # fmt: skip
+"""What pairs can be scored by where nothing is learnt: what none of them finds is 0."""
 
 
 def _links(baskets: Baskets, n_items: int, threads: int) -> Links:

@@ -9,7 +9,7 @@ from msgspec import Meta
 from endcap.nn.training import TrainingSettings
 
 Encoder = Literal["hops", "sage", "sage-pool", "gat", "gatv2", "pinsage", "typed"]
-ScoreBy = Literal["auto", "network", "evidence", "walk", "links", "next"]
+ScoreBy = Literal["auto", "network", "evidence", "walk", "jaccard", "pagerank", "links", "next"]
 _TYPE = "(user|browse|category|brand|occasion)"
 
 
@@ -98,11 +98,11 @@ class CrossSellConfig(TrainingSettings, frozen=True, kw_only=True):
     score_by: Annotated[
         ScoreBy,
         Meta(
-            description="what scores pairs; auto: what validates best of network, evidence, walk and links; next: "
-            "what a person buys next, by all they bought before"
+            description="what scores pairs; auto: what validates best of the others but next; next: what a person "
+            "buys next, by all they bought before"
         ),
     ] = "auto"
-    evidence_baskets: Annotated[int, Meta(ge=1, description="baskets that it learns from, at most a third")] = 5000
+    evidence_baskets: Annotated[int, Meta(ge=1, description="baskets that teach it, out of the latest third")] = 5000
     evidence_products: Annotated[int, Meta(ge=1, description="products of each of them that it asks for")] = 3
     link_matchings: Annotated[int, Meta(ge=1, le=20, description="links: how often pairs of relations are hidden")] = 3
     link_pairs: Annotated[int, Meta(ge=1, description="links: pairs that are hidden and asked for each time")] = 4000
@@ -110,7 +110,9 @@ class CrossSellConfig(TrainingSettings, frozen=True, kw_only=True):
         bool,
         Meta(description="links: hidden pairs are no substitutes either; true where what is asked for never is one"),
     ] = False
-    damping: Annotated[float, Meta(ge=0, le=2, description="evidence, walk: this times log baskets is taken off")] = 0.0
+    damping: Annotated[
+        float, Meta(ge=0, le=2, description="evidence, walk, jaccard, pagerank: this times log baskets is taken off")
+    ] = 0.0
     floor: Annotated[float, Meta(ge=1, description="damping: fewer baskets than these count as these")] = 30.0
     particular: Annotated[
         float, Meta(ge=0, le=100, description="evidence, walk: weight of what goes together above all else; 0: none")
