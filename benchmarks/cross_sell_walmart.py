@@ -128,10 +128,9 @@ def frontier(train: Shop, given: argparse.Namespace) -> None:
 def _row(outcome: Report, row: str, measured: tuple | None, seed: int) -> Row:
     figures = outcome.models[row]
     covered = round(figures["coverage@10"].value * outcome.data["items"])
-    buckets = [
-        f"{name}: {models[row][f'hit_rate@10{U}'].value:.3f}"
-        for name, models in outcome.segments[f"training baskets{U}"].items()
-    ]
+    segments = outcome.segments[f"training baskets{U}"].items()
+    by_count = {name: models[row][f"hit_rate@10{U}"] for name, models in segments}
+    buckets = [f"{name}: {each.value:.3f} [{each.low:.3f}, {each.high:.3f}]" for name, each in by_count.items()]
     ours = [*(f"{metric} {figure(outcome, row, metric)}" for metric in METRICS), f"covered {covered:,}", *buckets]
     met = reference = None
     if measured is not None:

@@ -12,7 +12,8 @@ import pytest
 
 from endcap import simulate
 from endcap.errors import DamagedArtefact, InputError
-from endcap.models.complement import TREES_FILE, Complement
+from endcap.models.complement import SETTLED, TREES_FILE, Complement
+from endcap.models.complement_counts import BOUGHT, IN_ROW, TOGETHER
 from endcap.models.complement_features import GROUPS, Lesson, PairFacts, pair_features, pair_names, turned
 from endcap.models.complement_measures import auc
 from endcap.models.complement_pairs import Pairs, labelled_pairs, relation_links, split_pairs
@@ -31,19 +32,34 @@ class Planted(NamedTuple):
 
 @pytest.fixture(scope="module")
 def planted() -> Planted:
-    made = simulate.tables(ShopSettings(events=30_000, items=160, leaf_size=8, seed=4, best=0))
+    return planted_of(ShopSettings(events=30_000, items=160, leaf_size=8, seed=4, best=0))
+
+
+@pytest.fixture(scope="module")
+def thin() -> Planted:
+    """So many items that hardly any two of them meet."""
+    return planted_of(ShopSettings(events=60_000, items=3_000, best=0))
+
+
+def planted_of(settings: ShopSettings) -> Planted:
+    made = simulate.tables(settings)
     shop = Shop.from_tables(made.events, made.items)
     of = dict(zip(*(made.truth["items"][name].to_pylist() for name in ("item", "leaf")), strict=True))
     leaf = np.array([of[item] for item in shop.items.ids.to_pylist()])
-    activities: dict[int, list[str]] = {}
+    names, number = np.unique(leaf, return_inverse=True)
+    place = {name: row for row, name in enumerate(names.tolist())}
+    activities: dict[int, list[int]] = {}
     for activity, name in zip(
         *(made.truth["activities"][name].to_pylist() for name in ("activity", "leaf")), strict=True
     ):
-        activities.setdefault(activity, []).append(name)
-    together = {(one, other) for leaves in activities.values() for one in leaves for other in leaves if one != other}
+        activities.setdefault(activity, []).extend([place[name]] if name in place else [])
+    together = np.zeros((len(names), len(names)), bool)
+    for leaves in activities.values():
+        together[np.ix_(leaves, leaves)] = True
     left, right = np.triu_indices(shop.n_items, 1)
-    label = np.array([(one, other) in together for one, other in zip(leaf[left], leaf[right], strict=True)])
-    kept = label | (leaf[left] == leaf[right])
+    same = number[left] == number[right]
+    label = together[number[left], number[right]] & ~same
+    kept = label | same
     return Planted(shop, leaf, Pairs(left[kept].astype(np.int32), right[kept].astype(np.int32), label[kept]))
 
 
@@ -67,6 +83,42 @@ def test_what_behaviour_taught_is_the_truth(planted, fitted):
     assert ((found > 0.5) == planted.true.label).mean() > 0.9
     assert fitted.learned["judged"]["accuracy"] > fitted.learned["judged"]["majority"] + 0.2
     assert fitted.learned["judged"]["ece"] < 0.1  # of some two hundred pairs
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_rivals_and_complements_that_nobody_met_are_told_by_the_catalogue(thin, method):
+    model = Complement(method=method).fit(thin.shop)
+    key = thin.true.left.astype(np.int64) * thin.shop.n_items + thin.true.right
+    unmet = thin.true.where(~np.isin(key, model.facts.keys))
+    for label in (False, True):
+        assert (unmet.label == label).sum() > 10_000
+        some = unmet.where(np.flatnonzero(unmet.label == label)[:10_000])
+        passes = model.probability(some.left, some.right) > 0.5
+        assert passes.mean() > 0.95 if label else passes.mean() < 0.1, label
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_baskets_that_settle_a_pair_outweigh_looks_at_both(planted, method):
+    """Two rivals that were looked at together are bought in one basket, again and again."""
+    model = Complement(method=method, **QUICK).fit(planted.shop)
+    rivals = planted.true.where(~planted.true.label)
+    key = rivals.left.astype(np.int64) * planted.shop.n_items + rivals.right
+    looked = np.isin(key, model.facts.keys[model.facts.counts[:, IN_ROW] >= model.config.min_viewed])
+    rival = rivals.where(looked).where(np.arange(1))
+    assert model.probability(rival.left, rival.right)[0] < 0.1
+    row = int(np.searchsorted(model.facts.keys, key[looked][0]))
+    surest = model._calibration.shares[-1]
+    for baskets, settled in ((SETTLED - 1, False), (SETTLED + 30, True)):
+        counts = np.array(model.facts.counts)
+        counts[row, [BOUGHT, TOGETHER]] = baskets
+        model.over(replace(model.facts, counts=counts))
+        found = model.probability(rival.left, rival.right)
+        assert (found[0] == np.float32(surest)) == settled
+        np.testing.assert_array_equal(model.probability(rival.right, rival.left), found)
+    guessed = model._guessed(model.lesson(rival))
+    told = model.contributions(rival.left, rival.right).sum() - model._calibration.scores[-1]
+    model._settled = model._settled[:0]
+    assert told == pytest.approx(model.contributions(rival.left, rival.right).sum() - guessed[0], abs=1e-3)
 
 
 def test_the_answer_has_no_direction_and_no_order(planted, fitted):

@@ -12,7 +12,17 @@ from scipy.sparse import csr_array
 from endcap.errors import InputError
 from endcap.graph import graph_of
 from endcap.models.complement_counts import GAP_MIDDLES, count_pairs
-from endcap.models.complement_features import PER, PairFacts, pair_features, pair_names, turned
+from endcap.models.complement_features import (
+    BEHAVIOUR,
+    COPIES,
+    LEAST_COPIES,
+    PER,
+    Lesson,
+    PairFacts,
+    pair_features,
+    pair_names,
+    turned,
+)
 from endcap.models.complement_links import LINK_NAMES, Links
 from endcap.shop import Shop
 
@@ -269,3 +279,31 @@ def test_loops_and_lines_given_twice_are_no_links():
     links = Links.of(edges, csr_array((3, 3)))
     assert links.others.tolist() == [1, 0, 2, 1]
     assert links.offsets.tolist() == [[0, 1, 3, 4], [4, 4, 4, 4]]
+
+
+def test_of_pairs_that_never_met_all_behaviour_is_unknown(shop, facts):
+    behaviour = np.isin(facts.groups_of_columns(), BEHAVIOUR)
+    for one in "ABC":
+        unmet = np.array(list(of_pair(shop, facts, one, "D").values()))
+        assert np.isnan(unmet[behaviour]).all()
+    met = np.array(list(of_pair(shop, facts, "A", "B").values()))
+    assert not np.isnan(met[behaviour]).all()
+
+
+def test_pairs_that_met_teach_once_more_as_if_they_had_not(facts):
+    behaviour = np.isin(facts.groups_of_columns(), BEHAVIOUR)
+    left, right = np.array([0, 0, 1, 0]), np.array([1, 2, 2, 3])
+    rows = pair_features(facts, left, right)
+    lesson = Lesson(rows, turned(facts, rows), np.array([False, True, True, False]), left, right)
+    both = lesson.also_unmet(behaviour)
+    np.testing.assert_array_equal(both.left, [0, 0, 1, 0, 0, 0, 1])
+    np.testing.assert_array_equal(both.right, [1, 2, 2, 3, 1, 2, 2])
+    np.testing.assert_array_equal(both.labels, [False, True, True, False, False, True, True])
+    np.testing.assert_array_equal(both.rows[:4], rows)
+    for part, again in ((lesson.rows, both.rows[4:]), (lesson.back, both.back[4:])):
+        assert np.isnan(again[:, behaviour]).all()
+        np.testing.assert_array_equal(again[:, ~behaviour], part[:3][:, ~behaviour])
+    np.testing.assert_array_equal(both.weights, np.ones(7))
+    for times, of_copy in ((20, LEAST_COPIES / 60), (2000, COPIES / 3)):
+        more = Lesson(*(np.repeat(part, times, axis=0) for part in lesson[:5])).also_unmet(behaviour)
+        np.testing.assert_allclose(np.unique(more.weights), [of_copy, 1])

@@ -72,6 +72,20 @@ def test_equal_scores_have_one_probability():
     assert calibrate(np.ones(1)) == pytest.approx(1.5 / 5)
 
 
+def test_a_weight_counts_like_so_many_pairs():
+    rng = np.random.default_rng(3)
+    labels, scores, times = rng.random(40) < 0.5, rng.integers(0, 9, 40) * 1.0, rng.integers(1, 4, 40)
+    once = Isotonic.fitted(labels, scores, times.astype(float))
+    often = Isotonic.fitted(np.repeat(labels, times), np.repeat(scores, times))
+    np.testing.assert_allclose(once.scores, often.scores)
+    np.testing.assert_allclose(once.shares, often.shares)
+    for wrong, says in ((0.0, "above 0"), (-1.0, "above 0"), (np.inf, "above 0"), (np.nan, "NaN")):
+        with pytest.raises(InputError, match=says):
+            Isotonic.fitted(labels, scores, np.full(40, wrong))
+    with pytest.raises(InputError, match="one length"):
+        Isotonic.fitted(labels, scores, np.ones(3))
+
+
 def test_nothing_to_calibrate_on_is_refused():
     with pytest.raises(InputError, match="no held-out pairs"):
         Isotonic.fitted(np.empty(0, bool), np.empty(0))

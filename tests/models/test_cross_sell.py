@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,10 @@ import pytest
 from endcap import Shop, models, simulate
 from endcap.answers import NOTHING, Request
 from endcap.errors import InputError
+from endcap.graph import Baskets, CoPurchase
+from endcap.models import hiding
 from endcap.models.cross_sell import CrossSell
+from endcap.models.cross_sell_settings import CrossSellConfig
 from endcap.models.cross_sell_towers import Towers
 from endcap.simulate import ShopSettings
 
@@ -99,9 +103,9 @@ def test_the_score_is_the_product_of_its_parts_and_falls() -> None:
 
 
 def test_reasons_name_what_was_bought_with_it_and_parts_come_with_the_answer() -> None:
-    request = Request(k=3, item=3)
+    request = Request(k=10, item=3)
     answer = trained().candidates(request)
-    linked = answer.items[answer.evidence.because >= 0]
+    linked = answer.items[(answer.evidence.because >= 0) & (trained()._bought[answer.items] > 20)]
     reasons = trained().explain(request, int(linked[0]))
     assert [reason.note for reason in reasons] == ["bought together", "by way of"]
     assert reasons[0].value == trained()._partners[[3], [int(linked[0])]]
@@ -170,6 +174,21 @@ def test_every_step_hides_its_baskets(monkeypatch: pytest.MonkeyPatch) -> None:
     CrossSell(**SETTINGS | {"epochs": 2}, complement="none").fit(shop())
     assert thinner
     assert all(thinner)
+
+
+def test_pairs_are_counted_once_of_all_baskets_and_once_of_those_that_are_learnt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real, of = hiding.co_purchase, []
+
+    def watched(baskets: Baskets, *given: Any, **settings: Any) -> CoPurchase:
+        of.append(len(baskets))
+        return real(baskets, *given, **settings)
+
+    monkeypatch.setattr(hiding, "co_purchase", watched)
+    CrossSell(**SETTINGS | {"epochs": 1}, complement="none").fit(shop())
+    learnt, everything = sorted(of)
+    assert learnt < everything
 
 
 def test_a_checkpoint_goes_with_the_relations_that_were_given(tmp_path: Path) -> None:
@@ -242,3 +261,9 @@ def test_a_list_is_that_of_all_parts_though_few_are_worked_out() -> None:
     np.testing.assert_allclose(found.scores, parts.final[best], rtol=1e-5)
     assert found.parts is not None
     np.testing.assert_allclose(found.parts["complement"], parts.complement[best], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("baskets", "size"), [(10, 64), (4_000, 125), (1_000_000, 4_096)])
+def test_a_step_takes_a_share_of_the_baskets_unless_it_is_told_how_many(baskets: int, size: int) -> None:
+    assert CrossSellConfig().baskets_of_step(baskets) == size
+    assert CrossSellConfig(batch_size=7).baskets_of_step(baskets) == 7

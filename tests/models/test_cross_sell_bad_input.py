@@ -107,6 +107,12 @@ def test_a_basket_of_ten_thousand_teaches_nothing_and_can_be_asked_with(score_by
     assert np.isfinite(model.score(Request(k=5, basket=everything), everything)).all()
 
 
+@pytest.mark.parametrize("largest", [0, 20_000])
+def test_a_basket_of_ten_thousand_products_is_refused_where_it_is_not_left_out(largest: int) -> None:
+    with pytest.raises(InputError, match=rf"^largest={largest}: a basket holds 10,000 products.*largest=50"):
+        CrossSell(**QUICK, largest=largest).fit(shop_of(HUGE, *groups()))
+
+
 def test_a_product_in_every_basket_is_answered_once_and_leaves_the_others_their_group() -> None:
     orders = [f"{order} bag" for order in groups()]
     model = CrossSell(**QUICK | {"epochs": 20}).fit(shop_of(*orders))
@@ -206,7 +212,7 @@ def test_whatever_is_asked_the_answer_is_a_list(
 # -- folders -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["source.npy", "partners-indices.npy", "evidence-partner.npy", "complement/*"])
+@pytest.mark.parametrize("name", ["source.npy", "partners-indices.npy", "*-partner.npy", "complement/*"])
 def test_a_folder_whose_files_were_cut_short_is_refused(name: str, tmp_path: Path) -> None:
     trained().save(tmp_path / "model")
     file = max((tmp_path / "model").glob(name), key=lambda path: path.stat().st_size)

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from scipy.sparse import csr_array
 
@@ -15,7 +16,7 @@ from endcap.answers import History, Request
 from endcap.errors import InputError
 from endcap.graph import Baskets
 from endcap.models.cross_sell import CrossSell
-from endcap.models.cross_sell_choice import Likely, Network, best_of, figure_of, questions_of
+from endcap.models.cross_sell_choice import Likely, Network, best_of, figure_of, held_out, questions_of
 from endcap.models.cross_sell_evidence import Trade
 from endcap.simulate import ShopSettings
 
@@ -68,6 +69,27 @@ def test_questions_ask_for_known_products_by_known_ones() -> None:
     assert set(spared.left_out[0].tolist()) == {0, 1, int(spared.asked[0][0]) + 1}
 
 
+def test_the_last_baskets_decide_and_chance_where_there_are_no_times() -> None:
+    baskets = Baskets.of_lists([[0, 1]] * 5_000)
+    by_chance = held_out(baskets, 5_000, 0.05, 0)
+    assert len(by_chance) == 300  # no more than a tenth of 5,000
+    assert 20 < np.count_nonzero(by_chance < 1_000) < 100
+    baskets.time[:] = np.random.default_rng(0).permutation(5_000)
+    last = held_out(baskets, 5_000, 0.1, 0)
+    assert (np.diff(last) > 0).all()
+    assert sorted(baskets.time[last]) == list(range(4_500, 5_000))
+    assert len(held_out(baskets.where(np.arange(5_000) < 200), 5_000, 0.05, 0)) == 20
+
+
+def test_what_relations_link_decides_no_more_than_its_share() -> None:
+    """The first 3,000 are people's, the others are linked, which stand at the last moment."""
+    baskets = Baskets.of_lists([[0, 1]] * 6_000)
+    baskets.time[:] = np.minimum(np.arange(6_000), 3_000)
+    held = held_out(baskets, 3_000, 0.1, 0)
+    assert 200 < np.count_nonzero(held < 3_000) < 400
+    assert held[held < 3_000].min() > 2_500
+
+
 def test_figures_are_ranks_among_what_was_bought_with_ties_in_their_mean_order() -> None:
     questions = questions_of(Baskets.of_lists([[3, 4]]), BOUGHT, None, 0)
     target = int(questions.target[0])
@@ -89,6 +111,34 @@ def test_the_best_is_chosen_and_all_figures_are_logged(caplog: pytest.LogCapture
     assert "good       1.0000  scores pairs" in caplog.text
 
 
+def pairs_by_steps(n: int, seed: int) -> list[list[int]]:
+    """Two products each, the second by one step from the first: of nothing else does the log know."""
+    goes_to = np.random.default_rng(7).integers(0, 50, (50, 4))
+    rng = np.random.default_rng(seed)
+    first = (50 * rng.random(n) ** 2).astype(int)
+    second = goes_to[first, rng.choice(4, n, p=[0.5, 0.25, 0.15, 0.1])]
+    return [[one, other] for one, other in zip(first.tolist(), second.tolist(), strict=True) if one != other]
+
+
+def test_where_a_walk_is_right_what_is_served_is_no_worse() -> None:
+    lists = pairs_by_steps(1_500, 0)
+    events = {
+        "user": [f"u{order}" for order, pair in enumerate(lists) for _ in pair],
+        "item": [f"i{item}" for pair in lists for item in pair],
+        "interaction": ["purchase"] * 2 * len(lists),
+        "time": [1_600_000_000 + 3_600 * order for order, pair in enumerate(lists) for _ in pair],
+    }
+    shop = Shop.from_tables(pa.table(events))
+    settings = {**SMALL, "evidence_baskets": 120, "validation": 0.1}
+    auto, walk = (CrossSell(**settings, score_by=by).fit(shop) for by in ("auto", "walk"))
+    fresh = [[shop.items.number(f"i{item}") for item in pair] for pair in pairs_by_steps(400, 1)]
+    bought = np.bincount(shop.events.item, minlength=shop.n_items)
+    questions = questions_of(Baskets.of_lists(fresh), bought, None, 0)
+    served, walked = (figure_of(model._scorer, questions, bought, "mrr@10") for model in (auto, walk))
+    assert walked > 0.3
+    assert served > walked - 0.01
+
+
 def test_similarity_is_one_for_the_likeliest_and_falls_with_the_score() -> None:
     question = Fixed([0, -1, -2, 3, -1, -1]).of(np.array([3], np.int32))
     np.testing.assert_allclose(question.similarity(np.array([0, 1, 2])), np.exp([0, -1, -2]), rtol=1e-6)
@@ -105,13 +155,14 @@ def test_a_question_weighs_no_item_twice() -> None:
     assert question.weighed == 4
 
 
-@pytest.mark.parametrize("score_by", ["auto", "evidence", "walk"])
+@pytest.mark.parametrize("score_by", ["auto", "evidence", "walk", "jaccard", "pagerank"])
 def test_what_was_chosen_makes_lists_scores_and_parts_and_comes_back(score_by: str, tmp_path: Path) -> None:
     model = CrossSell(**SMALL, score_by=score_by).fit(shop())
     chosen, figures = model._learned()["score_by"].values()
     if score_by == "auto":
-        assert figures.keys() == {"network", "evidence", "walk"}
-        assert figures[chosen] == max(figures.values())
+        tried = {name: figures[name] for name in ("network", "evidence", "walk", "jaccard", "pagerank")}
+        assert tried[chosen] == max(tried.values())
+        assert figures.keys() - tried.keys() <= {f"{chosen}, newcomers placed"}
     else:
         assert (chosen, figures) == (score_by, {})
     model.save(tmp_path / "model")

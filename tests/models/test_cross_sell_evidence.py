@@ -9,7 +9,17 @@ import pytest
 from scipy.sparse import csr_array
 
 from endcap.graph import Baskets
-from endcap.models.cross_sell_evidence import COLUMNS, POOL, PairEvidence, Trade, Weigher, lists_of
+from endcap.models.cross_sell_evidence import (
+    COLUMNS,
+    HIDDEN,
+    MEASURES,
+    POOL,
+    PairEvidence,
+    Trade,
+    Weigher,
+    _turns,
+    lists_of,
+)
 
 LISTS = [[0, 1, 2], [0, 1], [1, 3], [2, 3, 4], [0, 4]]
 CATEGORY = np.array([0, 0, 1, 1, -1, 1])
@@ -131,6 +141,23 @@ def test_lessons_ask_with_the_rest_and_draw_nothing_that_is_right() -> None:
     assert np.isfinite(lists.log_q[:, 0]).all()
 
 
+@pytest.mark.parametrize(("n", "at_most", "taught"), [(600, 5_000, 200), (600, 50, 50), (7, 10, 2), (3, 10, 1)])
+def test_lessons_leave_the_graph_a_few_at_a_time_and_are_of_the_latest_third(n: int, at_most: int, taught: int) -> None:
+    rng = np.random.default_rng(0)
+    baskets = Baskets.of_lists([[0, 1]] * n)
+    baskets.time[:] = rng.permutation(n)
+    turns = np.stack(_turns(baskets, at_most, 0))
+    assert turns.sum(0).max() == 1
+    assert turns.sum() == taught
+    assert turns.sum(1).max() <= max(1, HIDDEN * n)
+    assert baskets.time[turns.any(0)].min() >= n - n // 3
+
+
+def test_chance_draws_the_lessons_where_all_baskets_are_of_one_time() -> None:
+    taught = np.any(_turns(Baskets.of_lists([[0, 1]] * 600), 5_000, 0), 0)
+    assert 30 < taught[:200].sum() < 110
+
+
 def planted(n: int = 3_000, seed: int = 0) -> tuple[Baskets, np.ndarray]:
     """Baskets of two and three out of 40 groups of four; one item lies in half of all."""
     rng = np.random.default_rng(seed)
@@ -176,6 +203,16 @@ def test_lists_are_the_best_of_all_scores(trade: tuple[float, ...]) -> None:
             np.testing.assert_array_equal(scorer.of(asked).nearest(5, mask), best[:5])
 
 
+def test_measures_are_what_they_are_called(evidence: PairEvidence) -> None:
+    """3 lies in two baskets, with 1, and with 2 and 4."""
+    asked, found = np.array([3], np.int32), columns_of(evidence, 3)
+    scores = {m: np.exp(Weigher(evidence, m, Trade()).of(asked).score(EVERYTHING)) for m in MEASURES}
+    np.testing.assert_allclose(scores["jaccard"][[1, 2]], [1 / 4, 1 / 3], rtol=1e-5)
+    np.testing.assert_allclose(scores["walk"], found["walk1"] + 0.3 * found["walk2"], rtol=1e-4, atol=1e-8)
+    steps_of_four = sum(found[f"walk{hops}"] / 2**hops for hops in range(1, 5))
+    np.testing.assert_allclose(scores["pagerank"][:3], steps_of_four[:3] / np.sqrt([4, 4, 3]), rtol=1e-5)
+
+
 def test_what_goes_together_above_all_else_comes_first_and_the_rest_keeps_its_order() -> None:
     """160 lies in half of all baskets, and so is likely beside everything and particular to nothing."""
     asked, everything = np.array([57], np.int32), np.arange(161, dtype=np.int32)
@@ -200,7 +237,7 @@ def test_where_walks_end_what_is_bought_most_follows() -> None:
 
 def test_it_comes_back_from_its_arrays() -> None:
     found, asked, items = weigher(0.5, 10, 0.3), np.array([1, 3], np.int32), np.arange(161, dtype=np.int32)
-    for scorer in (found, Weigher(found.evidence, "walk", found.trade)):
+    for scorer in (found, *(Weigher(found.evidence, measure, found.trade) for measure in MEASURES)):
         again = Weigher.restored(scorer.arrays(), found.trade)
         np.testing.assert_array_equal(scorer.of(asked).score(items), again.of(asked).score(items))
         np.testing.assert_array_equal(scorer.of(asked).nearest(9), again.of(asked).nearest(9))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -12,10 +11,10 @@ import pytest
 from scipy.sparse import csr_array
 
 from endcap import Shop, models, simulate
-from endcap.answers import EncodesItems, History, Request
+from endcap.answers import EncodesItems, Request
 from endcap.errors import InputError
 from endcap.models.cross_sell import CrossSell
-from endcap.models.cross_sell_new import FEW, Placed, expected, filled, strategy
+from endcap.models.cross_sell_new import FEW, expected, filled, strategy
 from endcap.simulate import ShopSettings
 
 SETTINGS = {
@@ -159,40 +158,6 @@ def test_what_nobody_wanted_all_the_time_is_not_answered() -> None:
     everything = np.arange(N_ITEMS, dtype=np.int32)
     scores = model.score(Request(k=5, basket=np.array([3], np.int32)), everything)
     assert (scores[unwanted] == scores.min()).all()
-
-
-class Listed:
-    """Scores of items, the same for whoever asks."""
-
-    def __init__(self, scores: list[float]) -> None:
-        self.scores = np.array(scores, np.float32)
-
-    def of(self, asked: np.ndarray, history: History | None = None) -> Self:
-        return self
-
-    def score(self, items: np.ndarray) -> np.ndarray:
-        return self.scores[items]
-
-    def nearest(self, k: int, allowed: np.ndarray | None = None) -> np.ndarray:
-        order = np.argsort(-self.scores, kind="stable").astype(np.int32)
-        return order[: k if allowed is None else None][slice(None) if allowed is None else allowed[order]][:k]
-
-    similarity = score
-
-
-def test_what_came_lately_stands_among_evidence_where_the_network_puts_it() -> None:
-    evidence, network = Listed([-1, -2, -3, -4, -9, -9]), Listed([5, 1, 0, -3, 4, -8])
-    lately = np.array([0, 0, 0, 0, 1, 1], bool)
-    asked, items = np.array([0], np.int32), np.arange(6, dtype=np.int32)
-    placed = Placed(evidence, network, lately)
-    # second of the network's list
-    np.testing.assert_array_equal(placed.of(asked).score(items), [-1, -2, -3, -4, -2, -9])
-    np.testing.assert_array_equal(placed.of(asked).nearest(3), [0, 1, 4])
-    allowed = np.array([0, 0, 1, 1, 1, 1], bool)
-    np.testing.assert_array_equal(placed.of(asked).nearest(3, allowed), [4, 2, 3])
-    nobody = Placed(evidence, network, np.zeros(6, bool))
-    np.testing.assert_array_equal(nobody.of(asked).nearest(6), evidence.of(asked).nearest(6))
-    np.testing.assert_array_equal(nobody.of(asked).score(items), evidence.scores)
 
 
 def test_strategy_by_baskets() -> None:

@@ -9,6 +9,9 @@ Products", KDD '15, has the labels: what was also bought but not also viewed, an
     boosting     gradient boosted trees on the log loss (LightGBM); a missing value goes the better way
     gnn          a graph network over typed links, taught by the links as well (see `complement_gnn`)
     calibration  [C] isotonic regression on held-out pairs, since a product of parts needs a true probability
+
+Where labels are those of behaviour, a pair that the log itself calls a complement, by SETTLED baskets or more, is not
+guessed any more: it is as likely one as the surest pair.
 """
 
 from __future__ import annotations
@@ -28,9 +31,26 @@ from endcap.artefact import new_artefact, read_verified, save_array
 from endcap.errors import DamagedArtefact, InputError
 from endcap.index import mapped
 from endcap.models.base import Origin
-from endcap.models.complement_features import GROUPS, LINKS, Lesson, PairFacts, pair_features, pair_names, turned
+from endcap.models.complement_counts import places
+from endcap.models.complement_features import (
+    BEHAVIOUR,
+    GROUPS,
+    LINKS,
+    Lesson,
+    PairFacts,
+    pair_features,
+    pair_names,
+    turned,
+)
 from endcap.models.complement_measures import Columns, Isotonic, Judgement, judged
-from endcap.models.complement_pairs import Pairs, labelled_pairs, relation_links, some_pairs, split_pairs
+from endcap.models.complement_pairs import (
+    Pairs,
+    labelled_pairs,
+    relation_links,
+    settled_pairs,
+    some_pairs,
+    split_pairs,
+)
 from endcap.models.trees import Trees, how_trees_grow
 from endcap.settings import make_settings
 from endcap.shop import Shop
@@ -43,6 +63,7 @@ PREFIX = "complement-"  # of the files of arrays: they may stand in another mode
 OBJECTIVE = "binary sigmoid:1"
 NEWTON_STEPS, CLOSE_ENOUGH = 50, 1e-10
 MOST_STEP = 5.0  # of a weight
+SETTLED = 3  # baskets that settle, beside all that is asked of a label, what a pair is [C]
 
 Floats = NDArray[np.float32]
 
@@ -102,6 +123,7 @@ class Complement:
         self._scorer: _Logistic | _Boosting | None = None
         self._network: Gnn | None = None
         self._calibration: Isotonic | None = None
+        self._settled: NDArray[np.int64] = np.empty(0, np.int64)  # low * n_items + high, ascending
 
     # -- fitting ---------------------------------------------------------------------------------------------------
 
@@ -116,7 +138,7 @@ class Complement:
         Raises:
             InputError: if there are too few pairs of either label.
         """
-        self._scorer = self._network = None  # whether links are known is decided anew
+        self._scorer = self._network = self._calibration = None  # whether links are known is decided anew
         if relations is not None:
             pairs = some_pairs(self.labelled(shop, relations), self.config.pairs, seed)
             parts = split_pairs(pairs, "edges", seed)
@@ -175,14 +197,20 @@ class Complement:
         Raises:
             InputError: after fitting, for facts with links where it learnt without, or the other way round.
         """
-        names = tuple(pair_names(facts))
+        config, names = self.config, tuple(pair_names(facts))
         if (self._scorer or self._network) and names != self.names:
             raise InputError(
                 f"complement: it was fitted {'without' if facts.links else 'with'} links between items; give the same"
             )
         self.facts, self.names = facts, names
+        self._settled = np.empty(0, np.int64)
+        if facts.links is None:
+            settled = settled_pairs(
+                facts, max(SETTLED, config.min_bought), config.min_viewed, config.min_after, config.margin
+            )
+            self._settled = settled.left.astype(np.int64) * facts.n_items + settled.right
         self._seen = facts
-        if self.config.method == "gnn" and facts.links is None:
+        if config.method == "gnn" and facts.links is None:
             self._seen = facts.with_links_of_log()
         if self._network is not None:
             self._network.hear(self._seen)
@@ -193,7 +221,7 @@ class Complement:
         return Lesson(*self._rows(pairs.left, pairs.right), pairs.label, pairs.left, pairs.right)
 
     def fit_on(self, train: Lesson, validation: Lesson, *, seed: int = 0, threads: int = 1) -> Self:
-        """Learn from rows as they are; `validation` stops the trees and calibrates.
+        """Learn from rows, those of pairs that met also as if they had not; `validation` stops and calibrates.
 
         Raises:
             InputError: if the arrays do not fit each other, or a label is missing in either.
@@ -201,6 +229,11 @@ class Complement:
         width = len(pair_names(self._seen)) if self._seen is not None else None
         for lesson, what in ((train, "training"), (validation, "held-out")):
             _check(lesson, what, width)
+        n_pairs, n_held_out = len(train.labels), len(validation.labels)
+        if self._seen is not None:
+            behaviour = np.isin(self._seen.groups_of_columns(), BEHAVIOUR)
+            train, validation = train.also_unmet(behaviour), validation.also_unmet(behaviour)
+        self._calibration = None
         if self.config.method == "gnn":
             from endcap.models.complement_gnn import Gnn
 
@@ -208,8 +241,8 @@ class Complement:
         else:
             fit = _Logistic.fitted if self.config.method == "logistic" else _Boosting.fitted
             self._scorer = fit(train, validation, self.config, seed, threads)
-        self._calibration = Isotonic.fitted(validation.labels, self._log_odds(validation))
-        self.learned = {"pairs": len(train.labels), "held_out": len(validation.labels)}
+        self._calibration = Isotonic.fitted(validation.labels, self._log_odds(validation), validation.weights)
+        self.learned = {"pairs": n_pairs, "held_out": n_held_out}
         return self
 
     # -- answers ---------------------------------------------------------------------------------------------------
@@ -234,10 +267,11 @@ class Complement:
         if (network := self._network) is not None:
             whole = network.log_odds(asked)
             lost = [whole - network.log_odds(asked, group == g, nodes=name != LINKS) for g, name in enumerate(GROUPS)]
-            return np.stack(lost, axis=1).astype(np.float32)
+            return self._with_raised(np.stack(lost, axis=1), asked)
         scorer, rows, back = self._fitted(), asked.rows, asked.back
         by_column = (scorer.contributions(rows) + scorer.contributions(back)) / 2 if len(rows) else rows
-        return np.stack([by_column[:, group == g].sum(axis=1) for g in range(len(GROUPS))], axis=1).astype(np.float32)
+        parts = np.stack([by_column[:, group == g].sum(axis=1) for g in range(len(GROUPS))], axis=1)
+        return self._with_raised(parts, asked)
 
     def judge(self, pairs: Pairs) -> Judgement:
         """How good it is on pairs whose labels are known."""
@@ -253,12 +287,30 @@ class Complement:
         return rows, turned(facts, rows)
 
     def _log_odds(self, asked: Lesson) -> NDArray[np.float64]:
+        found = self._guessed(asked)
+        if self._calibration is None or asked.left is None or asked.right is None:
+            return found
+        return np.where(self._is_settled(asked), np.maximum(found, self._calibration.scores[-1]), found)
+
+    def _guessed(self, asked: Lesson) -> NDArray[np.float64]:
+        """(n,) log-odds of pairs as if none was settled."""
         if self._network is not None:
             return self._network.log_odds(asked)
         scorer = self._fitted()
         if not len(asked.rows):
             return np.empty(0)
         return (scorer.log_odds(asked.rows) + scorer.log_odds(asked.back)) / 2
+
+    def _is_settled(self, asked: Lesson) -> NDArray[np.bool_]:
+        left, right = (np.asarray(part, np.int64) for part in (asked.left, asked.right))
+        low, high = np.minimum(left, right), np.maximum(left, right)
+        n = self._facts().n_items
+        return (low >= 0) & (high < n) & (places(self._settled, low * n + high) >= 0)
+
+    def _with_raised(self, parts: NDArray[np.floating], asked: Lesson) -> Floats:
+        """Baskets that settle a pair are temporal evidence."""
+        parts[:, GROUPS.index("temporal")] += self._log_odds(asked) - self._guessed(asked)
+        return parts.astype(np.float32)
 
     # -- storing ---------------------------------------------------------------------------------------------------
 
@@ -412,15 +464,15 @@ class _Logistic(NamedTuple):
     @classmethod
     def fitted(cls, train: Lesson, _: Lesson, config: ComplementConfig, seed: int, threads: int) -> Self:
         """The maximum by Newton's method: the same whatever the seed and threads."""
-        given, labels = train.both
+        (given, labels), counts = train.both, train.both_weights
         columns = Columns.of(given)
         x = np.append(columns(given), np.ones((len(given), 1)), axis=1)
         pull = np.append(np.full(x.shape[1] - 1, config.ridge), 0)
         weights = np.zeros(x.shape[1])
         for _step in range(NEWTON_STEPS):
             p = _sigmoid(x @ weights)
-            gradient = x.T @ (labels - p) - pull * weights
-            curvature = (x * (p * (1 - p))[:, None]).T @ x + np.diag(pull + 1e-9)
+            gradient = x.T @ (counts * (labels - p)) - pull * weights
+            curvature = (x * (counts * p * (1 - p))[:, None]).T @ x + np.diag(pull + 1e-9)
             step = np.linalg.solve(curvature, gradient)
             step *= min(1.0, MOST_STEP / max(np.abs(step).max(), 1e-300))  # far from the maximum the curve misleads
             weights += step
@@ -455,8 +507,8 @@ class _Boosting:
             "metric": "binary_logloss",
             **how_trees_grow(config, seed, threads),
         }
-        data = lightgbm.Dataset(*train.both, params={"verbose": -1})
-        held_out = lightgbm.Dataset(*validation.both, reference=data)
+        data = lightgbm.Dataset(*train.both, weight=train.both_weights, params={"verbose": -1})
+        held_out = lightgbm.Dataset(*validation.both, weight=validation.both_weights, reference=data)
         stop = lightgbm.early_stopping(config.patience, verbose=False)
         grown = lightgbm.train(parameters, data, config.trees, valid_sets=[held_out], callbacks=[stop])
         best = grown.best_iteration if grown.best_iteration > 0 else -1

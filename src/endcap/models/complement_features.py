@@ -2,7 +2,8 @@
 
 Columns that name this and that have a direction and change places when the items do; all others are the same for (i, j)
 and (j, i). NaN: not known. A shop without views, returns, categories or prices knows
-less, and what it does not know is NaN, not 0.
+less, and what it does not know is NaN, not 0. Of a pair that nobody looked at or bought both of, all behaviour is
+unknown: of most pairs of a catalogue that says nothing.
 """
 
 from __future__ import annotations
@@ -63,6 +64,9 @@ FIRST = "temporal: that after this"  # a share: the rest of it is this after tha
 OTHER = {"this": "that", "that": "this"}
 FINE = 2.0**-20  # shares of an order are told by so much: then 1 less one is exact
 LINKS = "links"
+BEHAVIOUR = ("temporal", "returns")  # groups of which nothing is known of an unmet pair
+COPIES = 0.25  # of pairs that met, taught as if they had not: weight beside those that did not meet
+LEAST_COPIES = 10  # pairs
 GROUPS = (*OF_GROUP, LINKS)
 
 Floats = NDArray[np.float32]
@@ -178,7 +182,7 @@ class Lesson(NamedTuple):
     """What is learnt from: `pair_features` (n, f) of (i, j), those of (j, i), and labels (n,), true for complements.
 
     The labels have no direction, so both are learnt, and the answer is the mean of both. A graph network also needs
-    left and right, the items (n,).
+    left and right, the items (n,). `weights` (n,) say how much each pair counts; None: all the same.
     """
 
     rows: Floats
@@ -186,11 +190,40 @@ class Lesson(NamedTuple):
     labels: NDArray[np.bool_]
     left: NDArray[np.integer] | None = None
     right: NDArray[np.integer] | None = None
+    weights: NDArray[np.float64] | None = None
 
     @property
     def both(self) -> tuple[Floats, NDArray[np.bool_]]:
         """(2 n, f) and (2 n,): each pair both ways."""
         return np.concatenate([self.rows, self.back]), np.append(self.labels, self.labels)
+
+    @property
+    def both_weights(self) -> NDArray[np.float64]:
+        """(2 n,)"""
+        return np.tile(np.ones(len(self.labels)) if self.weights is None else self.weights, 2)
+
+    def also_unmet(self, behaviour: NDArray[np.bool_]) -> Lesson:
+        """Followed by each pair that met once more, as if it had not: what either kind looks like in a catalogue.
+
+        Labels of behaviour prefer pairs that met, and rivals above all: few of the others teach what a rival is. The
+        copies of all weigh COPIES as much as the pairs that did not meet, which know best how often they are
+        complements, or as LEAST_COPIES pairs where those are few [C].
+
+        Args:
+            behaviour: (f,) the columns that are NaN where a pair did not meet.
+        """
+        met = np.asarray(~np.isnan(self.rows[:, behaviour]).all(axis=1))
+        n_met, n_unmet = int(met.sum()), int((~met).sum())
+        if not n_met:
+            return self
+        rows, back = (np.append(part, np.where(behaviour, np.float32(np.nan), part[met]), axis=0) for part in self[:2])
+        left, right = (
+            np.append(part, part[met]) if part is not None and len(part) == len(met) else part
+            for part in (self.left, self.right)
+        )
+        of_copy = min(1.0, max(COPIES * n_unmet, LEAST_COPIES) / n_met)
+        weights = np.repeat([1.0, of_copy], [len(met), n_met])
+        return Lesson(rows, back, np.append(self.labels, self.labels[met]), left, right, weights)
 
 
 def pair_names(facts: PairFacts) -> list[str]:
@@ -385,7 +418,8 @@ def _behaviour(facts: PairFacts, one: Items, other: Items) -> list[Floats]:
         _log_ratio(gone[0], buys[one] * back[other] / max(purchases, 1)),
         _log_ratio(gone[1], buys[other] * back[one] / max(purchases, 1)),
     ]
-    return [_block(temporal), _block(returned)]
+    unmet = (place < 0)[:, None]
+    return [np.where(unmet, np.float32(np.nan), _block(columns)) for columns in (temporal, returned)]
 
 
 def _log_ratio(count: NDArray[np.floating], expected: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -182,6 +182,7 @@ class Gnn:
         low, high = np.divmod(heard.keys, max(facts.n_items, 1))
         low, high, kinds = (part[low < high] for part in (low, high, heard.kinds))
         labels, held_labels = (torch.from_numpy(part.labels.astype(np.float32)) for part in (lesson, validation))
+        counts, held_counts = (_even_weights(part) for part in (lesson, validation))
         held = gnn._inputs(validation)
         settings = TrainingSettings(
             epochs=config.epochs, batch_size=BATCH, learning_rate=RATE, weight_decay=DECAY, warmup=0.05,
@@ -197,7 +198,8 @@ class Gnn:
 
             def loss(batch: Ints, network: PairNetwork = network) -> Tensor:
                 found = network(*gnn._inputs(lesson, batch))
-                total = config.edge_weight * functional.binary_cross_entropy_with_logits(found, labels[batch])
+                apart = functional.binary_cross_entropy_with_logits(found, labels[batch], counts[batch])
+                total = config.edge_weight * apart
                 if not len(kinds) or not config.link_weight:
                     return total
                 some = torch.randint(len(kinds), (LINKS_OF_BATCH,)).numpy()
@@ -209,7 +211,7 @@ class Gnn:
                 return total + config.link_weight * functional.binary_cross_entropy_with_logits(said, true)
 
             def validate(network: PairNetwork = network) -> float:
-                return -float(functional.binary_cross_entropy_with_logits(network(*held), held_labels))
+                return -float(functional.binary_cross_entropy_with_logits(network(*held), held_labels, held_counts))
 
             train(
                 network, plan=plan, loss=loss, validate=validate, settings=settings, seed=seed * 1009 + member,
@@ -298,6 +300,12 @@ class Gnn:
                 raise ValueError(str(error).splitlines()[0]) from None
             gnn.members.append(network.eval())
         return gnn
+
+
+def _even_weights(lesson: Lesson) -> Tensor:
+    """(n,) with mean 1."""
+    weights = lesson.both_weights[: len(lesson.labels)]
+    return torch.from_numpy((weights / weights.mean()).astype(np.float32))
 
 
 def _typed(links: Links) -> tuple[Ints, Ints]:

@@ -100,17 +100,20 @@ class Isotonic(NamedTuple):
     shares: NDArray[np.float64]
 
     @classmethod
-    def fitted(cls, labels: Bools, scores: Floats) -> Self:
-        """Learnt from held-out pairs.
+    def fitted(cls, labels: Bools, scores: Floats, weights: Floats | None = None) -> Self:
+        """Learnt from held-out pairs, each counting as its weight says.
 
         Raises:
-            InputError: if there are none, or a score is NaN.
+            InputError: if there are none, a score is NaN, or a weight is not above 0.
         """
         labels, scores = _checked(labels, scores)
         if not len(labels):
             raise InputError("calibration: there are no held-out pairs to calibrate on")
+        weights = np.ones(len(labels)) if weights is None else _checked(labels, weights)[1]
+        if (weights <= 0).any() or np.isinf(weights).any():
+            raise InputError("calibration: every weight must be above 0")
         at, place = np.unique(scores, return_inverse=True)  # equal scores in one block
-        n, true = np.bincount(place), np.bincount(place, labels)
+        n, true = np.bincount(place, weights), np.bincount(place, weights * labels)
         found = isotonic_regression(true / n, weights=n)
         block = np.repeat(np.arange(len(found.blocks) - 1), np.diff(found.blocks))
         shares = (np.bincount(block, true) + 0.5) / (np.bincount(block, n) + 1)

@@ -19,6 +19,7 @@ from endcap.models.complement_counts import (
     TOGETHER,
     count_pairs,
 )
+from endcap.models.complement_features import PairFacts
 from endcap.models.complement_links import Links
 from endcap.shop import Shop, Vocabulary
 from endcap.shop.relations import COMPLEMENTS, SUBSTITUTES, Relations
@@ -102,16 +103,33 @@ class Evidence(NamedTuple):
 def evidence_of(shop: Shop) -> tuple[NDArray[np.int64], Evidence]:
     """Keys low * n_items + high of the pairs of which anything is known, ascending, and what it is."""
     found = count_pairs(shop, window_days=0, return_days=0, per_item=1000)
-    bought, compared = found.counts[:, TOGETHER].astype(np.float64), found.counts[:, IN_ROW].astype(np.float64)
-    instead = np.maximum(found.counts[:, LOW_VIEWED], found.counts[:, HIGH_VIEWED]).astype(np.float64)
-    low, high = np.divmod(found.keys, max(shop.n_items, 1))
+    return found.keys, _told_by(found.keys, found.counts, shop.n_items)
+
+
+def settled_pairs(facts: PairFacts, min_bought: int, min_viewed: int, min_after: int, margin: float) -> Pairs:
+    """Pairs that what is known of a log calls complements already, by `Evidence.labels`.
+
+    Raises:
+        InputError: for a number of occasions that is none, or a margin below 1.
+    """
+    keys = np.asarray(facts.keys)
+    goes, _ = _told_by(keys, facts.counts, facts.n_items).labels(min_bought, min_viewed, min_after, margin)
+    low, high = np.divmod(keys[goes], max(facts.n_items, 1))
+    return Pairs(low.astype(np.int32), high.astype(np.int32), np.ones(len(low), bool))
+
+
+def _told_by(keys: NDArray[np.int64], counts: NDArray[np.float32], n_items: int) -> Evidence:
+    """What `complement_counts` found as evidence of labels."""
+    bought, compared = counts[:, TOGETHER].astype(np.float64), counts[:, IN_ROW].astype(np.float64)
+    instead = np.maximum(counts[:, LOW_VIEWED], counts[:, HIGH_VIEWED]).astype(np.float64)
+    low, high = np.divmod(keys, max(n_items, 1))
 
     def by_chance(count: NDArray[np.float64]) -> NDArray[np.float64]:
-        of_item = np.bincount(low, count, shop.n_items) + np.bincount(high, count, shop.n_items)
+        of_item = np.bincount(low, count, n_items) + np.bincount(high, count, n_items)
         return of_item[low] * of_item[high] / max(2 * count.sum(), 1)
 
     totals = np.array([bought.sum(), compared.sum(), instead.sum()])
-    return found.keys, Evidence(bought, compared, instead, by_chance(bought), by_chance(compared), totals)
+    return Evidence(bought, compared, instead, by_chance(bought), by_chance(compared), totals)
 
 
 def labelled_pairs(

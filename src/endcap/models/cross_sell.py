@@ -30,21 +30,21 @@ from scipy.sparse import csr_array
 
 from endcap.answers import Candidates, Evidence, History, Items, LeftOut, Reason, Request, Scores, Searcher, Space
 from endcap.errors import InputError
-from endcap.graph import Baskets, catalogue_edges
+from endcap.graph import Baskets, CoPurchase, catalogue_edges
 from endcap.graph.attributes import codes_of, texts_of
 from endcap.graph.catalogue import Likeness
 from endcap.index import Exact
 from endcap.models.base import NO_CANDIDATES, Model
 from endcap.models.complement import Complement
 from endcap.models.cross_sell_attention import Attention
-from endcap.models.cross_sell_choice import BASKET, Companions, Network, PairScorer
+from endcap.models.cross_sell_choice import BASKET, Companions, Network, PairScorer, held_out
 from endcap.models.cross_sell_decision import Decider
 from endcap.models.cross_sell_evidence import Trade, Weigher, under
+from endcap.models.cross_sell_lately import Lately
 from endcap.models.cross_sell_lesson import Lesson
 from endcap.models.cross_sell_links import LinkWeigher
 from endcap.models.cross_sell_new import (
     Arrivals,
-    Placed,
     arrived_lately,
     checked,
     expected,
@@ -61,7 +61,7 @@ from endcap.models.cross_sell_score import RIVAL, Freshness, Parts, links_of, pa
 from endcap.models.cross_sell_settings import CrossSellConfig
 from endcap.models.cross_sell_towers import Towers
 from endcap.models.cross_sell_typed import Common
-from endcap.models.hiding import HidingGraph, learnt_baskets
+from endcap.models.hiding import HidingGraph, counted_of, learnt_baskets
 from endcap.models.item_features import FeatureReader
 from endcap.models.search_space import OneOf, Range, SearchSpace
 from endcap.nn.training import device_of, train
@@ -69,7 +69,6 @@ from endcap.shop import Shop
 
 SPACE = "items"
 CATEGORY_LEVELS = 4
-VALIDATION_BASKETS = 2_000
 ASKED_TOGETHER = 256
 TOLD_TOGETHER = 16  # items that are told from rivals at a time
 WHOLE_BASKET = 200  # items of a basket that the next one follows from
@@ -98,7 +97,7 @@ class CrossSell(Model):
         self._relations: pa.Table | None = None
         self._told = 0
         self._complement: Complement | None = None
-        self._weigher: Weigher | LinkWeigher | NextWeigher | None = None
+        self._weigher: Weigher | Lately | LinkWeigher | NextWeigher | None = None
         self._arrivals: Arrivals | None = None
         self._likeness: Likeness | None = None
 
@@ -132,8 +131,9 @@ class CrossSell(Model):
         self._bought = np.bincount(baskets.items, minlength=shop.n_items).astype(np.int64)
         self._features = without_few(self._reader.read(shop.catalogue, own_ids=True), self._bought)
         torch.manual_seed(seed)
-        held = _last(baskets, shop.n_users, config.validation, seed)
-        like = self._likenesses(shop, baskets, threads)
+        held = held_out(baskets, shop.n_users, config.validation, seed)
+        counted = None if config.encoder == "typed" else counted_of(baskets, shop.n_items, config, threads)
+        like = self._likenesses(shop, counted)
         self._arrived = np.zeros(shop.n_items, np.int64)
         if shop.item_known_from is not None:
             self._arrived = shop.item_known_from[: shop.n_items]
@@ -143,7 +143,7 @@ class CrossSell(Model):
         self._lift = lift_of(shop, baskets, config.half_life_days, like)
         told = self._features.described & (np.diff(like.indptr) > 0)
         self._answerable = (self._bought > 0) | (told & self._lately & config.unbought)
-        graphs = self._graphs(shop, baskets, like, seed, threads)
+        graphs = self._graphs(shop, baskets, like, counted, seed, threads)
         _, leaf = codes_of(texts_of(shop.catalogue, "category"))
         lesson = Lesson(self, baskets, held, graphs, leaf, seed, threads)
         self._towers = Towers(config, self._features, self._reader.sizes, lesson.graph).to(device)
@@ -176,6 +176,8 @@ class CrossSell(Model):
         self._chosen, self._figures, self._weigher = Decider(
             config, shop, self._relations, taught, lesson, baskets, self._freshness.leaf, self.system, seed, threads
         ).decide()
+        if isinstance(self._weigher, Lately):
+            self._answerable |= self._weigher.lately & told
         self._towers = self._towers.cpu()
         self._searcher = None
         self._set_up()
@@ -206,24 +208,27 @@ class CrossSell(Model):
         """What answers are made with, of what was learnt or stored."""
         self._network = Network(self._source, self._target, self._offset, self._search)
         self._scorer: PairScorer = self._network if self._weigher is None else self._weigher
-        if isinstance(self._weigher, Weigher):
-            self._scorer = Placed(self._weigher, self._network, self._lately & self._answerable)
+        self._speaks = self._bought > 0  # the network alone knows what else is asked with
+        if isinstance(self._weigher, Lately):
+            self._speaks = self._speaks | self._weigher.lately
 
     def _graphs(
-        self, shop: Shop, baskets: Baskets, like: csr_array, seed: int, threads: int
+        self, shop: Shop, baskets: Baskets, like: csr_array, counted: CoPurchase | None, seed: int, threads: int
     ) -> Callable[[NDArray[np.bool_]], HidingGraph]:
-        """What makes the graph of some of the baskets, given a mask (b,)."""
+        """What makes the graph of some of the baskets, given a mask (b,); all of them were counted before."""
         if self.config.encoder == "typed":
             common = Common.of(shop, baskets, self.config, seed=seed, threads=threads)
             return lambda kept: common.graph(kept, threads)
-        return lambda kept: HidingGraph(baskets.where(kept), shop.n_items, self.config, threads, like, self._lift)
+        return lambda kept: HidingGraph(
+            baskets.where(kept), shop.n_items, self.config, threads, like, self._lift, counted if kept.all() else None
+        )
 
-    def _likenesses(self, shop: Shop, baskets: Baskets, threads: int) -> csr_array:
+    def _likenesses(self, shop: Shop, counted: CoPurchase | None) -> csr_array:
         """(n_items, n_items): what few have bought, and what the catalogue says that it is like."""
-        if not self.config.likenesses:
+        if counted is None or not self.config.likenesses:
             return csr_array((shop.n_items, shop.n_items), dtype=np.float32)
-        bought = HidingGraph(baskets, shop.n_items, self.config, threads).counted.decayed
-        return catalogue_edges(shop.catalogue, self._bought.astype(np.float64), bought, k=self.config.likenesses)
+        known = self._bought.astype(np.float64)
+        return catalogue_edges(shop.catalogue, known, counted.decayed, k=self.config.likenesses)
 
     def _classifier(self, shop: Shop, seed: int, threads: int) -> Complement | None:
         """What tells complements from substitutes; None where the shop gives too few examples of either."""
@@ -239,7 +244,7 @@ class CrossSell(Model):
     # -- storing -----------------------------------------------------------------------------------------------------
 
     def _arrays(self) -> Mapping[str, NDArray[Any]]:
-        kept_as = {LinkWeigher: "links", NextWeigher: "next"}.get(type(self._weigher), "evidence")
+        kept_as = {LinkWeigher: "links", NextWeigher: "next", Lately: "late"}.get(type(self._weigher), "evidence")
         return {
             "source": self._source,
             "target": self._target,
@@ -293,6 +298,8 @@ class CrossSell(Model):
             self._weigher = LinkWeigher.restored(linked)
         if following := under("next-", arrays):
             self._weigher = NextWeigher.restored(following)
+        if late := under("late-", arrays):
+            self._weigher = Lately.restored(late, trade)
         self._chosen, self._figures = learned["score_by"]["chosen"], learned["score_by"]["figures"]
         self._reader = FeatureReader.restored(learned["features"], arrays)
         self._course, self._classified, self._told = learned["course"], learned["complement"], learned["relations"]
@@ -372,11 +379,11 @@ class CrossSell(Model):
         Raises:
             InputError: if neither evidence nor a walk scores its pairs.
         """
-        if not isinstance(self._weigher, Weigher):
+        if not isinstance(self._weigher, Weigher | Lately):
             raise InputError(f"{self.system}: what scores pairs is {self._chosen}; train it with score_by=evidence")
         other = copy.copy(self)
         other.config = msgspec.structs.replace(self.config, **trade._asdict())
-        other._weigher = Weigher(self._weigher.evidence, self._weigher.head, trade)
+        other._weigher = self._weigher.traded(trade)
         other._set_up()
         return other
 
@@ -401,7 +408,7 @@ class CrossSell(Model):
 
     def _companions(self, asked: Items, history: History | None = None) -> Companions:
         """By what was chosen, but for what nobody has bought, of which only the network knows anything."""
-        scorer = self._scorer if self._bought[asked].any() else self._network
+        scorer = self._scorer if self._speaks[asked].any() else self._network
         return scorer.of(asked, history)
 
     def _asked_of(self, request: Request) -> Items:
@@ -589,9 +596,3 @@ class CrossSell(Model):
         best = times.argmax(0)
         strength = times[best, np.arange(len(items))]
         return np.where(strength > 0, asked[best], -1).astype(np.int32), strength
-
-
-def _drawn(n: int, share: float, seed: int) -> NDArray[np.int64]:
-    """Baskets that are held out, in order."""
-    wanted = min(VALIDATION_BASKETS, int(n * share))
-    return np.sort(np.random.default_rng([seed, 2]).choice(n, wanted, replace=False))

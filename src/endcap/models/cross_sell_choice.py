@@ -1,7 +1,8 @@
 """What scores pairs for a shop: several ways, tried on baskets that none of them learnt from, and the best one serves.
 
 A question is a validation basket without one of its products; all products of the training part are ranked, equal
-scores in their mean order. Every way is asked the same questions, having learnt from the same baskets.
+scores in their mean order. Every way is asked the same questions, having learnt from the same baskets. Validation
+baskets are the last ones, since what is served answers people who come after training.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from endcap import metrics
 from endcap.answers import History, Items, Scores
 from endcap.graph import Baskets
 
+HELD_OUT = 2_000  # baskets, at most
+WANTED = 300  # baskets are held out where they are no more than a tenth
 CHOSEN_BY = 1_000  # baskets, at most
 FEWEST = 20  # baskets that decide anything
-BASKET = 25  # of a basket the items put in last
+BASKET = 50  # of a basket the items put in last
 
 Floats = NDArray[np.float32]
 Allowed = NDArray[np.bool_] | None
@@ -134,6 +137,19 @@ class Questions(NamedTuple):
     asked: list[Items]
     target: Items
     left_out: list[Items]
+
+
+def held_out(baskets: Baskets, n_users: int, share: float, seed: int) -> NDArray[np.int64]:
+    """Rows, ascending, of the last baskets in time; chance says which those are among baskets of one time.
+
+    What relations link, baskets of users from n_users on, has no time: chance decides there, too.
+    """
+    rng, n = np.random.default_rng([seed, 2]), len(baskets)
+    time, told = baskets.time.copy(), baskets.user >= n_users
+    if not told.all():
+        time[told] = rng.choice(time[~told], np.count_nonzero(told))
+    wanted = min(HELD_OUT, max(int(n * share), min(WANTED, n // 10)))
+    return np.sort(np.lexsort((rng.random(n), time))[n - wanted :])
 
 
 def questions_of(baskets: Baskets, bought: NDArray[np.integer], never: csr_array | None, seed: int) -> Questions:

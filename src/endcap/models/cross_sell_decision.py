@@ -8,18 +8,28 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from endcap.graph import Baskets, baskets_of
-from endcap.models.cross_sell_choice import FEWEST, Network, PairScorer, best_of, questions_of
-from endcap.models.cross_sell_evidence import MEASURES, Measure, PairEvidence, Trade, Weigher
+from endcap.models.cross_sell_choice import (
+    FEWEST,
+    Network,
+    PairScorer,
+    Questions,
+    best_of,
+    figure_of,
+    questions_of,
+)
+from endcap.models.cross_sell_evidence import MEASURES, PairEvidence, Trade, Weigher
+from endcap.models.cross_sell_lately import Lately
 from endcap.models.cross_sell_lesson import Lesson
 from endcap.models.cross_sell_links import LinkEvidence, LinkWeigher, Told, both_ways
 from endcap.models.cross_sell_next import NextWeigher
 from endcap.models.cross_sell_settings import CrossSellConfig
-from endcap.models.pair_head import PairHead
 from endcap.shop import Shop
 from endcap.shop.purchases import strongest
 
+NEW_MAY_COST = 0.02  # of the figure, placing what came lately; validation asks for little of it
 MOST_LINKS = 2_000_000  # of relations, that a choice tries: a lesson and an answer take time in proportion to them
 
 log = logging.getLogger("endcap.models")
@@ -30,7 +40,7 @@ class Decision(NamedTuple):
 
     chosen: str
     figures: dict[str, float]
-    weigher: Weigher | LinkWeigher | NextWeigher | None
+    weigher: Weigher | Lately | LinkWeigher | NextWeigher | None
 
 
 class Decider(NamedTuple):
@@ -91,15 +101,13 @@ class Decider(NamedTuple):
             return Decision("network", {}, None)
         trade = Trade(config.damping, config.floor, config.particular)
         if chosen in MEASURES:
-            return Decision(chosen, {}, self._weigher(chosen, trade))
-        weigher = Weigher.fitted(
-            lesson.baskets, self.leaf, at_most=config.evidence_baskets, per_basket=config.evidence_products,
-            never=never, trade=trade, seed=self.seed, threads=self.threads,
-        )  # fmt: skip
+            return Decision(chosen, {}, self._knowing_new(self._measure(chosen, trade), self.baskets))
         if chosen == "evidence":
-            return Decision(chosen, {}, self._weigher(weigher.head, trade))
-        simple = {name: Weigher(weigher.evidence, name, trade) for name in MEASURES}
-        contenders: dict[str, PairScorer] = {"network": self.taught, "evidence": weigher, **simple}
+            return Decision(chosen, {}, self._knowing_new(self._evidence(self.baskets, never, trade), self.baskets))
+        weigher = self._evidence(lesson.baskets, never, trade)
+        of_pairs: dict[str, Weigher] = {name: Weigher(weigher.evidence, name, trade) for name in MEASURES}
+        of_pairs = {"evidence": weigher} | of_pairs
+        contenders: dict[str, PairScorer] = {"network": self.taught, **of_pairs}
         linked = None if before is None else self._linked(before)
         if linked is not None:
             contenders["links"] = linked
@@ -108,11 +116,37 @@ class Decider(NamedTuple):
             return Decision(best, figures, None)
         if best == "links" and told is not None and linked is not None:
             return Decision(best, figures, linked._replace(evidence=LinkEvidence(told)))
-        return Decision(best, figures, self._weigher(simple.get(best, weigher).head, trade))
+        figures, wanted = self._newcomers_tried(of_pairs[best], best, figures, questions, bought)
+        # evidence is learnt again, of all baskets: a denser graph wants a head of its own
+        whole = best == "evidence"
+        served = self._evidence(self.baskets, never, trade) if whole else self._measure(best, trade)
+        return Decision(best, figures, self._knowing_new(served, self.baskets) if wanted else served)
 
-    def _weigher(self, head: PairHead | Measure, trade: Trade) -> Weigher:
-        """What was learnt, or a measure, on the graph of all baskets."""
-        return Weigher(PairEvidence.of(self.baskets, self.leaf, self.threads), head, trade)
+    def _newcomers_tried(
+        self, weigher: Weigher, best: str, figures: dict[str, float], questions: Questions, bought: NDArray[np.integer]
+    ) -> tuple[dict[str, float], bool]:
+        """The figures with that of the best one where it places what came lately, and whether that costs too much."""
+        new = self._knowing_new(weigher, self.lesson.baskets)
+        if new is weigher:
+            return figures, True
+        figure = figure_of(new, questions, bought, self.config.validation_metric)
+        wanted = figure >= (1 - NEW_MAY_COST) * figures[best]
+        log.info("%s:   %s, with what came lately placed by what is like it, %.4f: %s", self.system, best, figure,
+                 "served" if wanted else "not served, it costs too much")  # fmt: skip
+        return {**figures, f"{best}, newcomers placed": figure}, wanted
+
+    def _knowing_new(self, weigher: Weigher, baskets: Baskets) -> Weigher | Lately:
+        return Lately.fitted(weigher, baskets, self.shop, self.config, self.seed, self.threads)
+
+    def _evidence(self, baskets: Baskets, never: csr_array | None, trade: Trade) -> Weigher:
+        return Weigher.fitted(
+            baskets, self.leaf, at_most=self.config.evidence_baskets, per_basket=self.config.evidence_products,
+            never=never, trade=trade, seed=self.seed, threads=self.threads,
+        )  # fmt: skip
+
+    def _measure(self, name: str, trade: Trade) -> Weigher:
+        measure = next(measure for measure in MEASURES if measure == name)
+        return Weigher(PairEvidence.of(self.baskets, self.leaf, self.threads), measure, trade)
 
     def _linked(self, told: Told | None) -> LinkWeigher | None:
         """What weighs links that somebody vouches for; None where there are too few."""

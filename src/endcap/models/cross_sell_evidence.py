@@ -258,9 +258,13 @@ class Weigher:
         head = learn(np.stack(columns), np.concatenate(log_q), FORMS, seed, threads)
         return cls(PairEvidence.of(baskets, category, threads), head, trade)
 
-    def of(self, asked: Items, history: History | None = None) -> Likely:
+    def of(self, asked: Items, history: History | None = None) -> Weighed:
         """See `PairScorer`; a history makes no difference."""
-        return _Weighed(self, asked)
+        return Weighed(self, asked)
+
+    def traded(self, trade: Trade) -> Self:
+        """The same with another trade of popularity."""
+        return type(self)(self.evidence, self.head, trade)
 
     def weighed(self, columns: Floats) -> Floats:
         """(n,) the logarithm of how likely items with such columns are, but for a constant."""
@@ -287,13 +291,13 @@ class Weigher:
         return cls(evidence, head.eval(), trade)
 
 
-class _Weighed(Likely):
+class Weighed(Likely):
     """One question to the evidence of a shop."""
 
     def __init__(self, weigher: Weigher, asked: Items) -> None:
         super().__init__(weigher.evidence.n_items)
         self._weigher, self._evidence, self._trade = weigher, weigher.evidence, weigher.trade
-        self._reached = weigher.evidence.reach(asked)
+        self.reached = weigher.evidence.reach(asked)
 
     def weigh(self, items: Items) -> Floats:
         """(n,) the logarithm of the likelihood, popularity traded."""
@@ -310,13 +314,13 @@ class _Weighed(Likely):
 
         Where walks reach fewer than k, what is bought most often follows.
         """
-        items, steps = self._reached.items, _two_steps(self._reached.sums)
+        items, steps = self.reached.items, two_steps(self.reached.sums)
         if allowed is not None:
             open_to = allowed[items]
             items, steps = items[open_to], steps[open_to]
         items = self._pool(items, steps, max(POOL, k))
         if len(items) < k:
-            but = np.append(items, self._reached.asked)
+            but = np.append(items, self.reached.asked)
             items = np.append(items, self._evidence.best_sellers(k, but, allowed))
         score = self.score(items)
         return items[np.lexsort((items, -score))[:k]]
@@ -324,7 +328,7 @@ class _Weighed(Likely):
     @cached_property
     def _totals(self) -> tuple[np.float32, np.float32]:
         """The logarithms of both likelihoods' sums, each over the places that a list of it is made of."""
-        pool = self._pool(self._reached.items, _two_steps(self._reached.sums), POOL)
+        pool = self._pool(self.reached.items, two_steps(self.reached.sums), POOL)
         found = self._found(pool)
         return (
             _total(found - self._weigher.damped[pool]),
@@ -332,7 +336,7 @@ class _Weighed(Likely):
         )
 
     def _found(self, items: Items) -> Floats:
-        return self._evidence.of_all(self._weigher.weighed, self._reached, items)
+        return self._evidence.of_all(self._weigher.weighed, self.reached, items)
 
     def _pool(self, items: Items, steps: Floats, n: int) -> Items:
         """Of items (p,), the n that two steps lead to most often, popularity damped, and the n where it is off."""
@@ -362,7 +366,7 @@ def _total(logs: Floats) -> np.float32:
     return np.logaddexp.reduce(logs) if len(logs) else np.float32(0)
 
 
-def _two_steps(sums: Floats) -> Floats:
+def two_steps(sums: Floats) -> Floats:
     """Where two steps lead, the second counting less."""
     return sums[:, WALK1] + np.float32(SECOND) * sums[:, WALK2]
 
@@ -373,12 +377,12 @@ def _jaccard(columns: Floats) -> Floats:
 
 def _pagerank(columns: Floats) -> Floats:
     """Where a walk of four steps leads that stops before each by a half, over the root of the baskets."""
-    chances = columns[:, WALK1 : WALK4 + 1] @ np.float32([0.5, 0.25, 0.125, 0.0625])
-    return chances / np.exp(columns[:, BASKETS] / 2)
+    chances = columns[:, WALK1 : WALK4 + 1] @ np.array([0.5, 0.25, 0.125, 0.0625], np.float32)
+    return (chances / np.exp(columns[:, BASKETS] / 2)).astype(np.float32)
 
 
 MEASURES: dict[Measure, Callable[[Floats], Floats]] = {
-    "walk": _two_steps, "jaccard": _jaccard, "pagerank": _pagerank,
+    "walk": two_steps, "jaccard": _jaccard, "pagerank": _pagerank,
 }  # fmt: skip
 """What pairs can be scored by where nothing is learnt: what none of them finds is 0."""
 

@@ -97,7 +97,8 @@ class Lesson:
 
     def plan(self, epoch: int) -> list[Step]:
         """Every basket once; hard negatives by PinSage's curriculum: none in the first epoch, one more in each."""
-        order, size = np.random.default_rng([self.seed, epoch]).permutation(len(self.baskets)), self.config.batch_size
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.baskets))
+        size = self.config.baskets_of_step(len(order))
         hard = min(epoch, self.config.hard_negatives)
         return [Step(order[begin : begin + size], hard) for begin in range(0, len(order), size)]
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
@@ -31,11 +30,9 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 from scipy.sparse import csr_array
 
-from endcap.answers import History, Items
 from endcap.errors import DamagedArtefact, InputError
 from endcap.graph import Baskets, with_catalogue
 from endcap.graph.catalogue import SHARE
-from endcap.models.cross_sell_choice import Companions, Likely, PairScorer
 from endcap.models.cross_sell_settings import CrossSellConfig
 from endcap.models.cross_sell_towers import Towers
 from endcap.models.hiding import DAY, HidingGraph, counts_of, worth_of
@@ -51,7 +48,6 @@ BELIEF = 2.0  # baskets that the word of what is like a product is worth
 ARRIVED = 7 * DAY  # added to the time since an arrival, which lies before the first sale
 SAID = ("title", "category", "brand", "price")  # of a catalogue, what likeness is read off
 WEIGHTS = "network.safetensors"
-SIDE_BY_SIDE = 200  # places of two lists
 OF_KNOWN_ITEMS = ("embedding.id.weight", "offset")  # weights that no new product has
 
 Floats = NDArray[np.float32]
@@ -232,62 +228,6 @@ class Arrivals(NamedTuple):
         except RuntimeError as error:
             raise DamagedArtefact(f"{folder / WEIGHTS}: not the weights of this model ({error}); train again") from None
         return cls(towers.eval(), arrays["hops"], arrays["total"], arrays["quiet"], float(arrays["weight"][0]))
-
-
-class Placed:
-    """Evidence of baskets says little of what arrived lately: the network says where in its lists those stand.
-
-    The best of both are set side by side for each question: what the network would give place r is worth what the
-    evidence gives its own place r.
-    """
-
-    def __init__(self, ranked: PairScorer, network: PairScorer, lately: NDArray[np.bool_]) -> None:
-        """
-        Args:
-            ranked: gives logarithms of likelihoods; lately: (n_items,) what the network places.
-        """
-        self.ranked, self.network, self.lately, self.any = ranked, network, lately, bool(lately.any())
-
-    def of(self, asked: Items, history: History | None = None) -> Companions:
-        """See `PairScorer`."""
-        ranked = self.ranked.of(asked, history)
-        return _SideBySide(ranked, self.network.of(asked, history), self.lately) if self.any else ranked
-
-
-class _SideBySide(Likely):
-    """One question to both."""
-
-    def __init__(self, ranked: Companions, network: Companions, lately: NDArray[np.bool_]) -> None:
-        super().__init__(len(lately))
-        self._ranked, self._network, self._lately = ranked, network, lately
-
-    def weigh(self, items: Items) -> Floats:
-        """(n,) scores of the evidence, and of what arrived lately as the evidence would give them."""
-        found, lately = self._ranked.score(items), self._lately[items]
-        if lately.any():
-            found[lately] = self._worth(self._network.score(items[lately]))
-        return found
-
-    def nearest(self, k: int, allowed: NDArray[np.bool_] | None = None) -> Items:
-        """See `Companions`."""
-        found = self._ranked.nearest(k, allowed)
-        near = self._network.nearest(SIDE_BY_SIDE, allowed)
-        items = np.concatenate([found[~self._lately[found]], near[self._lately[near]]])
-        return items[np.argsort(-self.score(items), kind="stable")][:k]
-
-    @cached_property
-    def _scale(self) -> tuple[Floats, Floats]:
-        """Scores of the network's list and of the evidence's, ascending, of equal length."""
-        lists = [ranked.score(ranked.nearest(SIDE_BY_SIDE)) for ranked in (self._network, self._ranked)]
-        n = min(map(len, lists))
-        return lists[0][:n][::-1], lists[1][:n][::-1]
-
-    def _worth(self, scores: Floats) -> Floats:
-        """(n,) scores of the network as the evidence would give them; below its list as far as they are there."""
-        theirs, ours = self._scale
-        if len(ours) == 0:
-            return scores
-        return (np.interp(scores, theirs, ours) - np.maximum(theirs[0] - scores, 0)).astype(np.float32)
 
 
 def said_of(catalogue: pa.Table) -> pa.Table:

@@ -10,6 +10,7 @@ from endcap.nn.training import TrainingSettings
 
 Encoder = Literal["hops", "sage", "sage-pool", "gat", "gatv2", "pinsage", "typed"]
 ScoreBy = Literal["auto", "network", "evidence", "walk", "jaccard", "pagerank", "links", "next"]
+STEPS, FEWEST, MOST = 32, 64, 4096  # of an epoch; baskets of a step
 _TYPE = "(user|browse|category|brand|occasion)"
 
 
@@ -55,7 +56,9 @@ class CrossSellConfig(TrainingSettings, frozen=True, kw_only=True):
     power: Annotated[
         float, Meta(ge=0, le=1, description="of a message's giver's size: 0 mean over partners, .5 symmetric")
     ] = 0.5
-    largest: Annotated[int, Meta(ge=0, description="items of a basket that is learnt from, at most; 0: any")] = 50
+    largest: Annotated[
+        int, Meta(ge=0, description="items of a basket that is learnt from, at most; 0: any up to 2,000")
+    ] = 50
     text: Annotated[str, Meta(description="ngrams: of titles; vector_NAME: a column of the items; none")] = "ngrams"
     text_buckets: Annotated[int, Meta(ge=256, description="hash buckets of the n-grams")] = 1 << 17
     text_features: Annotated[int, Meta(ge=1, description="n-grams of a title, at most")] = 64
@@ -125,7 +128,7 @@ class CrossSellConfig(TrainingSettings, frozen=True, kw_only=True):
         "mrr@10"
     )
     epochs: Annotated[int, Meta(ge=1, description="passes over the training part, at most")] = 30
-    batch_size: Annotated[int, Meta(ge=1, description="baskets of a step")] = 4096
+    batch_size: Annotated[int, Meta(ge=0, description="baskets of a step; 0: a 32nd of all, from 64 to 4,096")] = 0
     learning_rate: Annotated[float, Meta(gt=0, description="after the warm-up")] = 5e-3
 
     def __post_init__(self) -> None:
@@ -148,6 +151,10 @@ class CrossSellConfig(TrainingSettings, frozen=True, kw_only=True):
         traded = next((name for name in ("damping", "particular") if getattr(self, name)), None)
         if traded and self.score_by == "network":
             raise ValueError(f"{traded} is of the evidence: set score_by=evidence, or use popularity")
+
+    def baskets_of_step(self, baskets: int) -> int:
+        """How many of so many baskets a step takes: few steps over few baskets would learn next to nothing."""
+        return self.batch_size or min(max(-(-baskets // STEPS), FEWEST), MOST)
 
     @property
     def drawn(self) -> tuple[int, ...]:

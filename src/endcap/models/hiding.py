@@ -19,13 +19,15 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array
 from torch import Tensor
 
-from endcap.graph import Baskets, baskets_of, co_purchase, with_catalogue
+from endcap.errors import InputError
+from endcap.graph import Baskets, CoPurchase, baskets_of, co_purchase, with_catalogue
 from endcap.graph.edges import hubs
 from endcap.nn.propagate import Adjacency
 from endcap.shop import Shop
 from endcap.shop.relations import COMPLEMENTS, Relations
 
 DAY = 86_400_000_000  # microseconds
+LARGEST = 2_000  # products of a basket that can be taken out of a graph: four million links, each with its number
 GONE = 1e-6  # what is left of a link by rounding
 
 
@@ -65,16 +67,15 @@ class HidingGraph:
         threads: int,
         extra: csr_array | None = None,
         lift: NDArray[np.floating] | None = None,
+        counted: CoPurchase | None = None,
     ) -> None:
         """
         Args:
-            extra: (n_items, n_items) links that no basket made and none takes away, where baskets made none.
+            extra: (n_items, n_items) links that no basket made and none takes away, where baskets made none;
+            counted: what `counted_of` says of these baskets, where that was asked before.
         """
         self.n_items = n_items
-        self.counted = co_purchase(
-            baskets, n_items, half_life_days=config.half_life_days, per_item=config.links,
-            min_support=config.min_support, min_together=config.min_support, threads=threads,
-        )  # fmt: skip
+        self.counted = counted_of(baskets, n_items, config, threads) if counted is None else counted
         links = self.counted.decayed if extra is None else with_catalogue(self.counted.decayed, extra)
         self.mass = links.data.astype(np.float32)
         self.adjacency = Adjacency(links)
@@ -118,6 +119,14 @@ class HidingGraph:
         return np.maximum(np.bincount(self.adjacency.rows, heard, self.n_items), 1e-12)
 
 
+def counted_of(baskets: Baskets, n_items: int, config: LinkSettings, threads: int) -> CoPurchase:
+    """How often items are bought together, as a `HidingGraph` has it."""
+    return co_purchase(
+        baskets, n_items, half_life_days=config.half_life_days, per_item=config.links,
+        min_support=config.min_support, min_together=config.min_support, threads=threads,
+    )  # fmt: skip
+
+
 def counts_of(
     mass: NDArray[np.float32],
     own: NDArray[np.floating],
@@ -142,9 +151,18 @@ def counts_of(
 
 
 def learnt_baskets(shop: Shop, relations: pa.Table | None, largest: int) -> Baskets:
-    """The shop's baskets of two products and more, and what relations link: each a basket of one from n_users on."""
+    """The shop's baskets of two products and more, and what relations link: each a basket of one from n_users on.
+
+    Raises:
+        InputError: for a basket of more products than can be learnt from, unless `largest` leaves it out.
+    """
     bought = baskets_of(shop, largest=largest)
     bought = bought.where(bought.sizes >= 2)
+    if (most := int(bought.sizes.max(initial=0))) > LARGEST:
+        raise InputError(
+            f"largest={largest}: a basket holds {most:,} products, and each pair of them would be a link; leave such "
+            f"baskets out with largest=50 (at most {LARGEST:,}), or part them"
+        )
     if relations is None:
         return bought
     told = Relations.read(relations, shop.items)

@@ -155,9 +155,9 @@ def _forest_of(text: str) -> Forest:
     threshold[above] = np.nextafter(threshold[above], np.float32(-np.inf))  # no float32 lies between the two
     kind = found["decision_type"].astype(np.int8)  # bit 1: missing goes left; above it whether NaN is missing, or 0
     nan_left = np.where(kind >> 2 == NAN_MISSING, (kind & 2) > 0, found["threshold"] >= 0)
-    child = np.stack([found["right_child"], found["left_child"]], axis=1).astype(np.int32)
+    children = np.stack([found["right_child"], found["left_child"]], axis=1).astype(np.int32)
     root, feature = found["root"].astype(np.int32), found["split_feature"].astype(np.int32)
-    return Forest(root, feature, threshold, nan_left, child, found["leaf_value"])
+    return Forest(root, feature, threshold, nan_left, children, found["leaf_value"])
 
 
 def _check_tree(tree: Mapping[str, str], number: int, n_features: int) -> None:
