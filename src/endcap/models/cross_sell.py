@@ -57,7 +57,7 @@ from endcap.models.cross_sell_new import (
     without_few,
 )
 from endcap.models.cross_sell_next import NextWeigher
-from endcap.models.cross_sell_score import RIVAL, Freshness, Parts, links_of, path_of
+from endcap.models.cross_sell_score import RIVAL, Freshness, Judge, Parts, links_of, path_of
 from endcap.models.cross_sell_settings import CrossSellConfig
 from endcap.models.cross_sell_towers import Towers
 from endcap.models.cross_sell_typed import Common
@@ -71,6 +71,7 @@ SPACE = "items"
 CATEGORY_LEVELS = 4
 ASKED_TOGETHER = 256
 TOLD_TOGETHER = 16  # items that are told from rivals at a time
+EVERYWHERE, ENOUGH = 0.5, 100  # share of so many baskets or more, in which a product goes with nothing in particular
 WHOLE_BASKET = 200  # items of a basket that the next one follows from
 SAID_FILE = "catalogue.parquet"  # what likeness is read off
 CLASSIFIER = "complement"  # the folder of what tells complements from substitutes
@@ -129,6 +130,8 @@ class CrossSell(Model):
             levels=CATEGORY_LEVELS, ids=config.id_embedding, where=self.system,
         )  # fmt: skip
         self._bought = np.bincount(baskets.items, minlength=shop.n_items).astype(np.int64)
+        often = EVERYWHERE * len(baskets) if len(baskets) >= ENOUGH else np.inf
+        self._everywhere = self._bought > often
         self._features = without_few(self._reader.read(shop.catalogue, own_ids=True), self._bought)
         torch.manual_seed(seed)
         held = held_out(baskets, shop.n_users, config.validation, seed)
@@ -252,6 +255,7 @@ class CrossSell(Model):
             "bought": self._bought,
             "answerable": self._answerable,
             "lately": self._lately,
+            "everywhere": self._everywhere,
             **{f"new-{name}": array for name, array in (self._arrivals.arrays() if self._arrivals else {}).items()},
             "partners-indptr": self._partners.indptr,
             "partners-indices": self._partners.indices,
@@ -285,6 +289,7 @@ class CrossSell(Model):
 
     def _restore(self, arrays: Mapping[str, NDArray[Any]], learned: Mapping[str, Any]) -> None:
         self._source, self._target, self._offset = arrays["source"], arrays["target"], arrays["offset"]
+        self._everywhere = arrays["everywhere"]
         self._bought, self._answerable, self._lately = (arrays[name] for name in ("bought", "answerable", "lately"))
         self._new = under("new-", arrays)
         n = len(self._bought)
@@ -433,7 +438,7 @@ class CrossSell(Model):
         looked_at = max(self.config.looked_at, 2 * request.k) + len(asked)
         companions = self._companions(asked, request.history)
         for wanted in (looked_at, 2 * looked_at):
-            items = companions.nearest(min(wanted, len(self._bought)), request.allowed)
+            items = companions.nearest(min(wanted, len(self._bought)), self._telling(request.allowed))
             items = items[~np.isin(items, request.basket)]
             parts = self._parts_of_best(companions, asked, items, request.k)
             kept = np.flatnonzero(parts.complement >= RIVAL)
@@ -451,20 +456,20 @@ class CrossSell(Model):
         )
         return Candidates(items, of_each["final"], [self.system] * len(items), evidence, of_each, left_out)
 
-    def rivals(self, request: Request, items: Items) -> NDArray[np.bool_] | None:
-        """See `endcap.answers.TellsRivals`; without a classifier it cannot tell.
+    def _telling(self, allowed: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+        """What may be listed: not what lies in most baskets, such as bags, which goes with nothing in particular."""
+        if not self._everywhere.any():
+            return allowed
+        return ~self._everywhere if allowed is None else allowed & ~self._everywhere
 
-        Only what shares its category with something that is asked with, or has none: what is merely unrelated, which
-        the classifier takes for a substitute, is no rival.
-        """
+    def rivals(self, request: Request, items: Items) -> NDArray[np.bool_] | None:
+        """See `endcap.answers.TellsRivals` and `Judge.rivals`; without a classifier it cannot tell."""
         asked = self._asked_of(request)
-        if self._complement is None or len(asked) == 0:
-            return None
-        leaf, rival = self._freshness.leaf, np.zeros(len(items), bool)
-        beside = (leaf[asked][:, None] == leaf[items]) | (leaf[items] < 0)
-        one, other = np.nonzero(beside)
-        rival[other[self._complement.probability(asked[one], items[other]) < RIVAL]] = True
-        return rival
+        return None if self._complement is None or len(asked) == 0 else self._judge.rivals(asked, items)
+
+    @property
+    def _judge(self) -> Judge:
+        return Judge(self._complement, self._freshness.leaf)
 
     @property
     def classifier(self) -> Complement | None:
@@ -478,7 +483,7 @@ class CrossSell(Model):
         shares its category with something in the basket and does not go with that is a rival, whatever else lies there.
         """
         similarity = self._companions(asked, history).similarity(items)
-        return Parts(similarity, self._goes_with(asked, items), self._freshness.recency(asked, items))
+        return Parts(similarity, self._judge.goes_with(asked, items), self._freshness.recency(asked, items))
 
     def _parts_of_best(self, companions: Companions, asked: Items, items: Items, k: int) -> Parts:
         """The parts of items (n,), with P(complement) of the k best only, and of what is met on the way; else NaN.
@@ -493,18 +498,8 @@ class CrossSell(Model):
             reached = bound * np.where(complement >= RIVAL, complement, 0)
             if k <= len(items) and bound[block[0]] < np.partition(reached, -k)[-k]:
                 break
-            complement[block] = self._goes_with(asked, items[block])
+            complement[block] = self._judge.goes_with(asked, items[block])
         return at_most._replace(complement=complement)
-
-    def _goes_with(self, asked: Items, items: Items) -> NDArray[np.float32]:
-        """(n,) P(complement) of each item; 1 where nothing tells."""
-        if self._complement is None or len(items) == 0:
-            return np.ones(len(items), np.float32)
-        each = self._complement.probability(np.repeat(asked, len(items)), np.tile(items, len(asked)))
-        each, leaf = each.reshape(len(asked), len(items)), self._freshness.leaf
-        beside = (leaf[asked][:, None] == leaf[items]) & (leaf[items] >= 0)
-        rival = np.where(beside, each, 1).min(0)
-        return np.where(rival < RIVAL, rival, each.max(0))
 
     def score(self, request: Request, items: Items) -> Scores:
         """Scores of any items; those that nothing is known of come last."""
@@ -562,6 +557,7 @@ class CrossSell(Model):
         """See `endcap.answers.RelatesItems`; interactions make no difference."""
         found = np.full((len(items), k), -1, np.int32)
         scores = np.full((len(items), k), -np.inf, np.float32)
+        allowed = self._telling(allowed)
         known = np.flatnonzero((items >= 0) & (items < len(self._source)))
         if self._scorer is not self._network:
             for place in known if k > 0 and self._bought.any() else ():

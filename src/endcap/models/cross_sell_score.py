@@ -9,7 +9,7 @@ its two categories, and 1 where these were not bought together either.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,9 @@ from endcap.answers import Items
 from endcap.graph import CoPurchase
 from endcap.models.complement_counts import places
 from endcap.shop import Shop
+
+if TYPE_CHECKING:
+    from endcap.models.complement import Complement
 
 FLOOR = 0.5  # of recency
 RIVAL = 0.5  # below this P(complement) it is a substitute
@@ -48,6 +51,38 @@ class Parts(NamedTuple):
         """Some rows of each part and of their product, by name."""
         parts = {**self._asdict(), "final": self.final}
         return {name: np.asarray(part[rows], np.float32) for name, part in parts.items()}
+
+
+class Judge(NamedTuple):
+    """Tells what goes with what is asked with from its rivals.
+
+    Attributes:
+        classifier: of pairs, if there is one; leaf: (n_items,) number of the category, -1 unknown.
+    """
+
+    classifier: Complement | None
+    leaf: NDArray[np.int64]
+
+    def goes_with(self, asked: Items, items: Items) -> NDArray[np.float32]:
+        """(n,) P(complement) of each item; 1 where nothing tells."""
+        if self.classifier is None or len(items) == 0:
+            return np.ones(len(items), np.float32)
+        each = self.classifier.probability(np.repeat(asked, len(items)), np.tile(items, len(asked)))
+        each = each.reshape(len(asked), len(items))
+        beside = (self.leaf[asked][:, None] == self.leaf[items]) & (self.leaf[items] >= 0)
+        rival = np.where(beside, each, 1).min(0)
+        return np.where(rival < RIVAL, rival, each.max(0))
+
+    def rivals(self, asked: Items, items: Items) -> NDArray[np.bool_]:
+        """(n,) of what shares its category with something that is asked with, or has none, what is a rival.
+
+        What is merely unrelated, which the classifier takes for a substitute, is none.
+        """
+        rival = np.zeros(len(items), bool)
+        if self.classifier is not None:
+            one, other = np.nonzero((self.leaf[asked][:, None] == self.leaf[items]) | (self.leaf[items] < 0))
+            rival[other[self.classifier.probability(asked[one], items[other]) < RIVAL]] = True
+        return rival
 
 
 class Freshness(NamedTuple):
