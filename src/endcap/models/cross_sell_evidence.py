@@ -314,11 +314,10 @@ class Weighed(Likely):
 
         Where walks reach fewer than k, what is bought most often follows.
         """
-        items, steps = self.reached.items, two_steps(self.reached.sums)
-        if allowed is not None:
-            open_to = allowed[items]
-            items, steps = items[open_to], steps[open_to]
-        items = self._pool(items, steps, max(POOL, k))
+        items = self._pool_of_all[self._open_to(self._pool_of_all, allowed)]
+        if len(items) < k:
+            open_to = self._open_to(self.reached.items, allowed)
+            items = self._pool(self.reached.items[open_to], two_steps(self.reached.sums)[open_to], max(POOL, k))
         if len(items) < k:
             but = np.append(items, self.reached.asked)
             items = np.append(items, self._evidence.best_sellers(k, but, allowed))
@@ -326,9 +325,16 @@ class Weighed(Likely):
         return items[np.lexsort((items, -score))[:k]]
 
     @cached_property
+    def _pool_of_all(self) -> Items:
+        return self._pool(self.reached.items, two_steps(self.reached.sums), POOL)
+
+    def _open_to(self, items: Items, allowed: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+        return np.ones(len(items), bool) if allowed is None else allowed[items]
+
+    @cached_property
     def _totals(self) -> tuple[np.float32, np.float32]:
         """The logarithms of both likelihoods' sums, each over the places that a list of it is made of."""
-        pool = self._pool(self.reached.items, two_steps(self.reached.sums), POOL)
+        pool = self._pool_of_all
         found = self._found(pool)
         return (
             _total(found - self._weigher.damped[pool]),

@@ -33,6 +33,7 @@ from endcap.serve.surfaces import Source, Surface
 WEEK_US = 7 * 86_400_000_000
 LOOK_BACK = 3  # so many last items of a history stand for a person's categories and sellers
 PLACES = 4  # of numbers that people read
+CAPPED = 4  # times what is missing is asked for at a time where caps hold
 MAX_LEFT_OUT = 200  # beyond so many, a search is told what to leave out instead of being asked for more
 NO_CANDIDATES = Candidates(NOTHING, np.empty(0, np.float32), [])
 PINNED = Reason("rule", note="pinned by the shop")
@@ -238,8 +239,10 @@ class Asking:
         filling, narrowed = self.filling, len(self.filling.gone) > MAX_LEFT_OUT
         while filling.missing > 0:
             wanted = filling.missing + (0 if narrowed else len(filling.gone))
-            if filling.caps or self.serving.catalogue.boosted or self._is_sifted(self._loaded(source)):
+            if self.serving.catalogue.boosted or self._is_sifted(self._loaded(source)):
                 wanted = max(wanted, source.budget)
+            elif filling.caps:  # in the model's own order: what a cap keeps out is asked for again
+                wanted = max(wanted, min(source.budget, CAPPED * filling.missing))
             mask = filling.open() if narrowed else filling.allowed
             found = self._ask(source, wanted, mask, seen_as, instead)
             own = self._own(self._boosted(found))

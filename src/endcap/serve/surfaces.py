@@ -26,7 +26,7 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         model: its name in the release; the release's first model where it is not given.
         seen_as, want: interactions, for requests that do not say.
-        budget: how many of its candidates are looked at where lists are merged, boosted or capped.
+        budget: how many of its candidates are looked at where lists are merged or boosted, and at most where capped.
     """
 
     model: str | None = None
