@@ -150,6 +150,15 @@ def test_what_came_lately_is_asked_with_and_answered_and_says_so() -> None:
     assert not without._answerable[unbought].any()
 
 
+def test_what_its_own_baskets_alone_place_is_not_said_to_be_placed_by_its_likes() -> None:
+    model = CrossSell(**SETTINGS | {"epochs": 1, "score_by": "walk"}, catalogue_links=0).fit(shop())
+    few = np.flatnonzero((model._bought > 0) & (model._bought <= FEW))
+    assert len(few)
+    assert all(reason.kind != "strategy" for item in few for reason in model.explain(Request(k=1, item=3), int(item)))
+    network = CrossSell(**SETTINGS | {"epochs": 1}).fit(shop())
+    assert any(reason.kind == "strategy" for reason in network.explain(Request(k=1, item=3), int(few[0])))
+
+
 def test_what_nobody_wanted_all_the_time_is_not_answered() -> None:
     model = trained()
     unwanted = np.flatnonzero((model._bought == 0) & ~model._lately)

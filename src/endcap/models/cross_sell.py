@@ -531,7 +531,9 @@ class CrossSell(Model):
             begin, between, chance = path
             reasons.append(Reason("relation", items=(begin, between, item), value=chance, note="by way of"))
         placed = strategy(int(self._bought[item]))
-        if placed != "standard":
+        # evidence without newcomers knows an item by its own baskets alone, however few
+        by_likes = self._weigher is None or (isinstance(self._weigher, Lately) and self._weigher.lately[item])
+        if placed != "standard" and by_likes:
             reasons.append(Reason("strategy", value=float(self._bought[item]), note=placed))
         return reasons
 
