@@ -37,12 +37,12 @@ from endcap import Shop, simulate
 from endcap.errors import InputError
 from endcap.metrics import Interval, bootstrap_mean, paired_bootstrap
 from endcap.models.complement import Complement
-from endcap.models.complement_alike import ALIKE_NAMES
-from endcap.models.complement_counts import BOUGHT, IN_ROW, count_pairs, places
-from endcap.models.complement_features import Lesson, PairFacts
-from endcap.models.complement_links import Links
-from endcap.models.complement_measures import Judgement, judged
-from endcap.models.complement_pairs import (
+from endcap.models.complement.alike import ALIKE_NAMES
+from endcap.models.complement.counts import BOUGHT, IN_ROW, count_pairs, places
+from endcap.models.complement.features import Lesson, PairFacts
+from endcap.models.complement.links import Links
+from endcap.models.complement.measures import Judgement, judged
+from endcap.models.complement.pairs import (
     Evidence,
     Pairs,
     Split,

@@ -9,7 +9,7 @@ trained from the beginning. Every level is asked the same questions: a drawn pro
 of the basket that were not drawn, among 1,000 drawn evenly and among all.
 
 Each training gives two lines: evidence, as `score_by=evidence` serves it, and the network alone. Beside them stand
-simple methods, on the same baskets and the same questions. Settings of `models/cross_sell_lately.py` were chosen with
+simple methods, on the same baskets and the same questions. Settings of `models/cross_sell/lately.py` were chosen with
 `--inside --seed 100`, which splits the training part once more and never sees the test part, and where the products
 drawn are others.
 """
@@ -32,8 +32,8 @@ from endcap.graph.attributes import codes_of, texts_of
 from endcap.graph.texts import TextVectors
 from endcap.kernels.evidence import COSINE, COUNT
 from endcap.models.cross_sell import CrossSell
-from endcap.models.cross_sell_choice import BASKET
-from endcap.models.cross_sell_evidence import MEASURES, N_SUMS, PairEvidence
+from endcap.models.cross_sell.choice import BASKET
+from endcap.models.cross_sell.evidence import MEASURES, N_SUMS, PairEvidence
 from endcap.simulate import ShopSettings
 
 LEVELS: tuple[int | None, ...] = (0, 3, 10, 35, 75, None)  # baskets shown; None: all

@@ -34,7 +34,7 @@ from endcap.artefact import write_atomically
 from endcap.graph import graph_of
 from endcap.metrics import bootstrap_mean, paired_bootstrap, tied_hit_rate, tied_mrr, tied_ndcg
 from endcap.models.cross_sell import CrossSell
-from endcap.models.cross_sell_links import LinkEvidence, Told, both_ways, matching
+from endcap.models.cross_sell.links import LinkEvidence, Told, both_ways, matching
 from endcap.shop.relations import COMPLEMENTS, SUBSTITUTES, Relations
 
 HELD_OUT, NEGATIVES = 2_525, 1_000

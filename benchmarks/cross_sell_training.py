@@ -45,10 +45,10 @@ from pathlib import Path
 from types import SimpleNamespace
 import numpy as np, torch
 from endcap.graph import Baskets
-from endcap.models.cross_sell_lesson import Lesson
-from endcap.models.cross_sell_settings import CrossSellConfig
-from endcap.models.cross_sell_towers import Towers
-from endcap.models.hiding import HidingGraph
+from endcap.models.cross_sell.lesson import Lesson
+from endcap.models.cross_sell.settings import CrossSellConfig
+from endcap.models.cross_sell.towers import Towers
+from endcap.models.cross_sell.hiding import HidingGraph
 from endcap.nn.items import ItemFeatures, ItemSizes
 from endcap.nn.training import train
 

@@ -21,7 +21,7 @@ from _tables import Rows, chosen, figure, table_arguments, trained
 from endcap import Shop, evaluate
 from endcap.evaluate.report import Report
 from endcap.models.cross_sell import CrossSell
-from endcap.models.cross_sell_evidence import Trade
+from endcap.models.cross_sell.evidence import Trade
 
 HELD_OUT, ASKED = 7_000, 4_000
 WHOLE = {"basket": "session", "k": 100_000}

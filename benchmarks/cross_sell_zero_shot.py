@@ -42,7 +42,7 @@ from endcap.answers import Request
 from endcap.graph.texts import TextVectors
 from endcap.metrics import bootstrap_mean, paired_bootstrap
 from endcap.models.complement import Complement
-from endcap.models.complement_pairs import split_pairs
+from endcap.models.complement.pairs import split_pairs
 from endcap.models.cross_sell import CrossSell
 
 DOMAINS, NEGATIVES, K, FOLDS, EXACT = ("electronic", "clothing", "food"), 1_000, 10, 5, 3

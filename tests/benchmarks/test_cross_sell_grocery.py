@@ -11,7 +11,7 @@ import pytest
 
 import cross_sell_grocery
 from cross_sell_grocery import Task, gains_of, graph, shop_of, task_of, without
-from endcap.models.cross_sell_links import both_ways
+from endcap.models.cross_sell.links import both_ways
 from endcap.shop.relations import COMPLEMENTS, SUBSTITUTES
 
 

@@ -12,11 +12,12 @@ import pytest
 
 from endcap import simulate
 from endcap.errors import DamagedArtefact, InputError
-from endcap.models.complement import SETTLED, TREES_FILE, Complement
-from endcap.models.complement_counts import BOUGHT, IN_ROW, TOGETHER
-from endcap.models.complement_features import GROUPS, Lesson, PairFacts, pair_features, pair_names, turned
-from endcap.models.complement_measures import auc
-from endcap.models.complement_pairs import Pairs, labelled_pairs, relation_links, split_pairs
+from endcap.models.complement import Complement
+from endcap.models.complement.counts import BOUGHT, IN_ROW, TOGETHER
+from endcap.models.complement.features import GROUPS, Lesson, PairFacts, pair_features, pair_names, turned
+from endcap.models.complement.measures import auc
+from endcap.models.complement.model import SETTLED, TREES_FILE
+from endcap.models.complement.pairs import Pairs, labelled_pairs, relation_links, split_pairs
 from endcap.shop import Shop
 from endcap.simulate import ShopSettings
 

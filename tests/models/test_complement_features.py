@@ -11,8 +11,8 @@ from scipy.sparse import csr_array
 
 from endcap.errors import InputError
 from endcap.graph import graph_of
-from endcap.models.complement_counts import GAP_MIDDLES, count_pairs
-from endcap.models.complement_features import (
+from endcap.models.complement.counts import GAP_MIDDLES, count_pairs
+from endcap.models.complement.features import (
     BEHAVIOUR,
     COPIES,
     LEAST_COPIES,
@@ -23,7 +23,7 @@ from endcap.models.complement_features import (
     pair_names,
     turned,
 )
-from endcap.models.complement_links import LINK_NAMES, Links
+from endcap.models.complement.links import LINK_NAMES, Links
 from endcap.shop import Shop
 
 HOUR, DAY = 3_600, 86_400

@@ -11,12 +11,12 @@ import pytest
 from endcap.errors import DamagedArtefact, InputError
 from endcap.graph.edges import graph_of
 from endcap.models.complement import Complement
-from endcap.models.complement_alike import ALIKE_NAMES, WIDTH, alike_columns
-from endcap.models.complement_features import GROUPS, Lesson, PairFacts
-from endcap.models.complement_gnn import KINDS, SIGNS, Heard
-from endcap.models.complement_links import Links
-from endcap.models.complement_measures import auc
-from endcap.models.complement_pairs import Pairs, relation_links, split_pairs
+from endcap.models.complement.alike import ALIKE_NAMES, WIDTH, alike_columns
+from endcap.models.complement.features import GROUPS, Lesson, PairFacts
+from endcap.models.complement.gnn import KINDS, SIGNS, Heard
+from endcap.models.complement.links import Links
+from endcap.models.complement.measures import auc
+from endcap.models.complement.pairs import Pairs, relation_links, split_pairs
 from endcap.shop import Shop
 
 QUICK = {"method": "gnn", "epochs": 6, "members": 1, "dim": 16}

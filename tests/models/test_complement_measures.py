@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from endcap.errors import InputError
-from endcap.models.complement_measures import Isotonic, auc, calibration_error, judged
+from endcap.models.complement.measures import Isotonic, auc, calibration_error, judged
 
 
 def test_auc_is_the_share_of_pairs_in_the_right_order():

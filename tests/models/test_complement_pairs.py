@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 
 from endcap.errors import InputError
-from endcap.models.complement_links import LINK_NAMES
-from endcap.models.complement_pairs import (
+from endcap.models.complement.links import LINK_NAMES
+from endcap.models.complement.pairs import (
     Evidence,
     Pairs,
     labelled_pairs,

@@ -15,10 +15,9 @@ from endcap import Shop, models, simulate
 from endcap.answers import NOTHING, Request
 from endcap.errors import InputError
 from endcap.graph import Baskets, CoPurchase
-from endcap.models import hiding
-from endcap.models.cross_sell import CrossSell
-from endcap.models.cross_sell_settings import CrossSellConfig
-from endcap.models.cross_sell_towers import Towers
+from endcap.models.cross_sell import CrossSell, hiding
+from endcap.models.cross_sell.settings import CrossSellConfig
+from endcap.models.cross_sell.towers import Towers
 from endcap.simulate import ShopSettings
 
 SETTINGS = {

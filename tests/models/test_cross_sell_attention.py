@@ -15,8 +15,8 @@ from endcap import Shop, models, simulate
 from endcap.answers import Request
 from endcap.errors import InputError
 from endcap.models.cross_sell import CrossSell
-from endcap.models.cross_sell_typed import Common
-from endcap.models.hiding import HidingGraph, learnt_baskets
+from endcap.models.cross_sell.hiding import HidingGraph, learnt_baskets
+from endcap.models.cross_sell.typed import Common
 from endcap.simulate import ShopSettings
 
 QUICK = {"dim": 8, "epochs": 8, "batch_size": 256, "text_buckets": 1024, "complement": "none", "score_by": "network"}

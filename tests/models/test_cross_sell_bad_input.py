@@ -18,7 +18,7 @@ from endcap import Shop, evaluate, models
 from endcap.answers import History, Request
 from endcap.errors import DamagedArtefact, InputError
 from endcap.models.cross_sell import CrossSell
-from endcap.models.cross_sell_score import FLOOR
+from endcap.models.cross_sell.score import FLOOR
 
 from .shops import habits, simulated
 

@@ -16,8 +16,8 @@ from endcap.answers import History, Request
 from endcap.errors import InputError
 from endcap.graph import Baskets
 from endcap.models.cross_sell import CrossSell
-from endcap.models.cross_sell_choice import Likely, Network, best_of, figure_of, held_out, questions_of
-from endcap.models.cross_sell_evidence import Trade
+from endcap.models.cross_sell.choice import Likely, Network, best_of, figure_of, held_out, questions_of
+from endcap.models.cross_sell.evidence import Trade
 from endcap.simulate import ShopSettings
 
 SMALL = {

@@ -9,7 +9,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from endcap.graph import Baskets
-from endcap.models.cross_sell_evidence import (
+from endcap.models.cross_sell.evidence import (
     COLUMNS,
     HIDDEN,
     MEASURES,

@@ -14,10 +14,10 @@ from endcap import Shop, models
 from endcap.answers import Request
 from endcap.graph import Baskets, baskets_of
 from endcap.models.cross_sell import CrossSell
-from endcap.models.cross_sell_evidence import PairEvidence, Trade, Weigher
-from endcap.models.cross_sell_lately import Foreseen, Lately, Said, blended
-from endcap.models.cross_sell_settings import CrossSellConfig
-from endcap.models.hiding import DAY
+from endcap.models.cross_sell.evidence import PairEvidence, Trade, Weigher
+from endcap.models.cross_sell.hiding import DAY
+from endcap.models.cross_sell.lately import Foreseen, Lately, Said, blended
+from endcap.models.cross_sell.settings import CrossSellConfig
 
 TOPICS, KINDS, DAYS, BASKETS = 6, 5, 100, 1_500
 WOODS = ["alder", "birch", "cedar", "douglas", "elm", "fir"]

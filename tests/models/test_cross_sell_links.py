@@ -13,7 +13,7 @@ from endcap import Shop, models, simulate
 from endcap.answers import Request
 from endcap.graph import Baskets, graph_of
 from endcap.models.cross_sell import CrossSell
-from endcap.models.cross_sell_links import (
+from endcap.models.cross_sell.links import (
     RIDGE,
     VOUCHED,
     LinkEvidence,

@@ -13,10 +13,10 @@ from scipy.sparse import csr_array
 from endcap import Shop
 from endcap.graph import Baskets, PageRank, co_purchase
 from endcap.models.cross_sell import CrossSell
-from endcap.models.cross_sell_lesson import NONE, Lesson, Questions
-from endcap.models.cross_sell_negatives import HardNegatives
-from endcap.models.cross_sell_settings import CrossSellConfig
-from endcap.models.hiding import DAY, HidingGraph
+from endcap.models.cross_sell.hiding import DAY, HidingGraph
+from endcap.models.cross_sell.lesson import NONE, Lesson, Questions
+from endcap.models.cross_sell.negatives import HardNegatives
+from endcap.models.cross_sell.settings import CrossSellConfig
 from endcap.nn.losses import Proposal
 
 N_ITEMS = 200

@@ -14,7 +14,7 @@ from endcap import Shop, models, simulate
 from endcap.answers import EncodesItems, Request
 from endcap.errors import InputError
 from endcap.models.cross_sell import CrossSell
-from endcap.models.cross_sell_new import FEW, expected, filled, strategy
+from endcap.models.cross_sell.new import FEW, expected, filled, strategy
 from endcap.simulate import ShopSettings
 
 SETTINGS = {

@@ -14,7 +14,7 @@ from endcap import Shop, models
 from endcap.answers import History, Request
 from endcap.graph import Baskets
 from endcap.models.cross_sell import CrossSell
-from endcap.models.cross_sell_next import COLUMNS, DAY, Known, Past, _cuts, _lives, _questions
+from endcap.models.cross_sell.next import COLUMNS, DAY, Known, Past, _cuts, _lives, _questions
 
 from .shops import habits
 
@@ -132,5 +132,5 @@ def test_a_history_counts_purchases_once_an_order() -> None:
 def test_a_life_holds_everything_once_and_wholesalers_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
     lives = _lives(baskets())
     assert [part.tolist() for part in np.split(lives.items, lives.offsets[1:-1])] == [[0, 1, 2, 3, 4], [1, 5], [3]]
-    monkeypatch.setattr("endcap.models.cross_sell_next.WHOLESALE", 4)
+    monkeypatch.setattr("endcap.models.cross_sell.next.WHOLESALE", 4)
     assert _lives(baskets()).user.tolist() == [1, 2]

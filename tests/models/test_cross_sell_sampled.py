@@ -11,7 +11,7 @@ import torch
 from endcap import Shop, simulate
 from endcap.errors import InputError
 from endcap.models.cross_sell import CrossSell
-from endcap.models.cross_sell_sampled import Sampler
+from endcap.models.cross_sell.sampled import Sampler
 from endcap.simulate import ShopSettings
 
 N_ITEMS = 150

@@ -8,7 +8,7 @@ import pytest
 
 from endcap import Shop
 from endcap.graph import Baskets, co_purchase
-from endcap.models.cross_sell_score import Freshness, Parts, links_of
+from endcap.models.cross_sell.score import Freshness, Parts, links_of
 
 DAY = 86_400_000_000
 # "Cross-Sell Is a Graph Problem": similarity, P(complement), recency, and the score that it prints, which is .91 for a

@@ -15,9 +15,9 @@ from endcap.answers import Request
 from endcap.errors import InputError
 from endcap.graph.typed import ASSOCIATED, BROWSES, CO_PURCHASED, FOLLOWED_BY, PURCHASES
 from endcap.models.cross_sell import CrossSell
-from endcap.models.cross_sell_settings import CrossSellConfig
-from endcap.models.cross_sell_typed import Common, TypedHiding, nearest_basket
-from endcap.models.hiding import DAY, learnt_baskets
+from endcap.models.cross_sell.hiding import DAY, learnt_baskets
+from endcap.models.cross_sell.settings import CrossSellConfig
+from endcap.models.cross_sell.typed import Common, TypedHiding, nearest_basket
 from endcap.simulate import ShopSettings
 
 QUICK = {"dim": 8, "epochs": 2, "batch_size": 256, "text_buckets": 1024, "complement": "none", "score_by": "network"}

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from endcap.graph import Baskets
-from endcap.models.cross_sell_settings import CrossSellConfig
-from endcap.models.hiding import DAY, HidingGraph
+from endcap.models.cross_sell.hiding import DAY, HidingGraph
+from endcap.models.cross_sell.settings import CrossSellConfig
 
 N_ITEMS = 9
 LISTS = st.lists(st.lists(st.integers(0, N_ITEMS - 1), min_size=1, max_size=5), min_size=1, max_size=12)

@@ -247,7 +247,7 @@ def _contributions(classifier: Any, a: int, b: int) -> dict[str, float]:
     """What each group of features adds to the log-odds, the largest first; those that add nothing are left out."""
     import numpy as np
 
-    from endcap.models.complement_features import GROUPS
+    from endcap.models.complement.features import GROUPS
 
     added = classifier.contributions(np.array([a]), np.array([b]))[0].tolist()
     largest = sorted(zip(GROUPS, added, strict=True), key=lambda pair: -abs(pair[1]))

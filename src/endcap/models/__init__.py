@@ -1,4 +1,4 @@
-"""Published systems and baselines, one file each. `create(name)` makes one, `open(folder)` opens a trained one."""
+"""Published systems and baselines, one file or folder each. `create(name)` makes one, `open(folder)` opens a trained one."""
 
 from __future__ import annotations
 

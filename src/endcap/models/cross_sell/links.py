@@ -29,9 +29,9 @@ from scipy.sparse import csr_array, diags_array
 
 from endcap.answers import History, Items
 from endcap.graph import Baskets, graph_of
-from endcap.models.cross_sell_choice import Likely
-from endcap.models.cross_sell_evidence import CSR, under
-from endcap.models.pair_head import Form, PairHead, learn
+from endcap.models.cross_sell.choice import Likely
+from endcap.models.cross_sell.evidence import CSR, under
+from endcap.models.cross_sell.pair_head import Form, PairHead, learn
 from endcap.shop import Shop
 from endcap.shop.relations import COMPLEMENTS, SUBSTITUTES, Relations
 

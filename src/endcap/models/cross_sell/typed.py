@@ -31,8 +31,8 @@ from torch.nn import functional
 from endcap.graph import Baskets, baskets_of, co_purchase, top_edges, typed_graph
 from endcap.graph.occasions import find_occasions, week_of_year
 from endcap.graph.typed import ASSOCIATED, BROWSES, CO_PURCHASED, FOLLOWED_BY, PURCHASES, REVERSED, Relation
-from endcap.models.cross_sell_settings import CrossSellConfig
-from endcap.models.hiding import DAY, HidingGraph, keys_of, later_baskets, less, worth_of
+from endcap.models.cross_sell.hiding import DAY, HidingGraph, keys_of, later_baskets, less, worth_of
+from endcap.models.cross_sell.settings import CrossSellConfig
 from endcap.nn.graph_layers import RelationsLayer
 from endcap.nn.propagate import Adjacency
 from endcap.shop import Shop

@@ -16,14 +16,14 @@ from torch.nn import functional
 
 from endcap.graph import Baskets
 from endcap.graph.edges import row_normalised
-from endcap.models.cross_sell_negatives import HardNegatives
-from endcap.models.cross_sell_sampled import Sampler
-from endcap.models.hiding import DAY, HidingGraph, later_baskets
+from endcap.models.cross_sell.hiding import DAY, HidingGraph, later_baskets
+from endcap.models.cross_sell.negatives import HardNegatives
+from endcap.models.cross_sell.sampled import Sampler
 from endcap.nn.losses import CandidateList, Proposal, softmax_loss
 from endcap.nn.propagate import Adjacency, spread
 
 if TYPE_CHECKING:
-    from endcap.models.cross_sell import CrossSell
+    from endcap.models.cross_sell.model import CrossSell
 
 VALIDATED_TOGETHER = 256
 NONE = -1e9  # the score of a hard negative that was not found; infinity would have no gradient

@@ -43,7 +43,7 @@ def alike_columns(
     """(pairs, len(ALIKE_NAMES)) of pairs of known items; the halves change places when the items do.
 
     Args:
-        offsets, others: see `complement_links.Links`.
+        offsets, others: see `links.Links`.
     """
     out = np.empty((len(left), 2 * WIDTH), np.float32)
     order = np.lexsort((right, left))  # what is reached from an item is found once

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from endcap.errors import InputError
 from endcap.graph.edges import graph_of
-from endcap.models.complement_counts import (
+from endcap.models.complement.counts import (
     HIGH_VIEWED,
     IN_ROW,
     LOW_VIEWED,
     TOGETHER,
     count_pairs,
 )
-from endcap.models.complement_features import PairFacts
-from endcap.models.complement_links import Links
+from endcap.models.complement.features import PairFacts
+from endcap.models.complement.links import Links
 from endcap.shop import Shop, Vocabulary
 from endcap.shop.relations import COMPLEMENTS, SUBSTITUTES, Relations
 
@@ -119,7 +119,7 @@ def settled_pairs(facts: PairFacts, min_bought: int, min_viewed: int, min_after:
 
 
 def _told_by(keys: NDArray[np.int64], counts: NDArray[np.float32], n_items: int) -> Evidence:
-    """What `complement_counts` found as evidence of labels."""
+    """What `counts` found as evidence of labels."""
     bought, compared = counts[:, TOGETHER].astype(np.float64), counts[:, IN_ROW].astype(np.float64)
     instead = np.maximum(counts[:, LOW_VIEWED], counts[:, HIGH_VIEWED]).astype(np.float64)
     low, high = np.divmod(keys, max(n_items, 1))

@@ -39,9 +39,9 @@ from endcap.graph.catalogue import Likeness
 from endcap.graph.edges import row_normalised, top_edges
 from endcap.graph.texts import TELLING, TextVectors
 from endcap.kernels.evidence import Links
-from endcap.models import cross_sell_evidence as pairs
-from endcap.models.cross_sell_choice import BASKET, Likely
-from endcap.models.cross_sell_evidence import (
+from endcap.models.cross_sell import evidence as pairs
+from endcap.models.cross_sell.choice import BASKET, Likely
+from endcap.models.cross_sell.evidence import (
     CSR,
     DRAWN,
     FORMS,
@@ -52,9 +52,9 @@ from endcap.models.cross_sell_evidence import (
     two_steps,
     under,
 )
-from endcap.models.cross_sell_settings import CrossSellConfig
-from endcap.models.hiding import DAY
-from endcap.models.pair_head import Form, PairHead, learn
+from endcap.models.cross_sell.hiding import DAY
+from endcap.models.cross_sell.pair_head import Form, PairHead, learn
+from endcap.models.cross_sell.settings import CrossSellConfig
 from endcap.shop import Shop
 
 COLUMNS = (

@@ -17,8 +17,8 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from endcap.graph import neighbourhood
-from endcap.models.cross_sell_towers import Towers
-from endcap.models.hiding import HidingGraph, counts_of
+from endcap.models.cross_sell.hiding import HidingGraph, counts_of
+from endcap.models.cross_sell.towers import Towers
 from endcap.nn.propagate import Adjacency
 
 

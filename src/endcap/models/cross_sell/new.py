@@ -33,9 +33,9 @@ from scipy.sparse import csr_array
 from endcap.errors import DamagedArtefact, InputError
 from endcap.graph import Baskets, with_catalogue
 from endcap.graph.catalogue import SHARE
-from endcap.models.cross_sell_settings import CrossSellConfig
-from endcap.models.cross_sell_towers import Towers
-from endcap.models.hiding import DAY, HidingGraph, counts_of, worth_of
+from endcap.models.cross_sell.hiding import DAY, HidingGraph, counts_of, worth_of
+from endcap.models.cross_sell.settings import CrossSellConfig
+from endcap.models.cross_sell.towers import Towers
 from endcap.models.item_features import FeatureReader
 from endcap.nn.items import ItemFeatures
 from endcap.nn.propagate import Adjacency

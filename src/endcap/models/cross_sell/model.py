@@ -36,14 +36,15 @@ from endcap.graph.catalogue import Likeness
 from endcap.index import Exact
 from endcap.models.base import NO_CANDIDATES, Model
 from endcap.models.complement import Complement
-from endcap.models.cross_sell_attention import Attention
-from endcap.models.cross_sell_choice import BASKET, Companions, Network, PairScorer, held_out
-from endcap.models.cross_sell_decision import Decider
-from endcap.models.cross_sell_evidence import Trade, Weigher, under
-from endcap.models.cross_sell_lately import Lately
-from endcap.models.cross_sell_lesson import Lesson
-from endcap.models.cross_sell_links import LinkWeigher
-from endcap.models.cross_sell_new import (
+from endcap.models.cross_sell.attention import Attention
+from endcap.models.cross_sell.choice import BASKET, Companions, Network, PairScorer, held_out
+from endcap.models.cross_sell.decision import Decider
+from endcap.models.cross_sell.evidence import Trade, Weigher, under
+from endcap.models.cross_sell.hiding import HidingGraph, counted_of, learnt_baskets
+from endcap.models.cross_sell.lately import Lately
+from endcap.models.cross_sell.lesson import Lesson
+from endcap.models.cross_sell.links import LinkWeigher
+from endcap.models.cross_sell.new import (
     Arrivals,
     arrived_lately,
     checked,
@@ -56,12 +57,11 @@ from endcap.models.cross_sell_new import (
     trust_in_likeness,
     without_few,
 )
-from endcap.models.cross_sell_next import NextWeigher
-from endcap.models.cross_sell_score import RIVAL, Freshness, Judge, Parts, links_of, path_of
-from endcap.models.cross_sell_settings import CrossSellConfig
-from endcap.models.cross_sell_towers import Towers
-from endcap.models.cross_sell_typed import Common
-from endcap.models.hiding import HidingGraph, counted_of, learnt_baskets
+from endcap.models.cross_sell.next import NextWeigher
+from endcap.models.cross_sell.score import RIVAL, Freshness, Judge, Parts, links_of, path_of
+from endcap.models.cross_sell.settings import CrossSellConfig
+from endcap.models.cross_sell.towers import Towers
+from endcap.models.cross_sell.typed import Common
 from endcap.models.item_features import FeatureReader
 from endcap.models.search_space import OneOf, Range, SearchSpace
 from endcap.nn.training import device_of, train

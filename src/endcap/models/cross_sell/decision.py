@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from endcap.graph import Baskets, baskets_of
-from endcap.models.cross_sell_choice import (
+from endcap.models.cross_sell.choice import (
     FEWEST,
     Network,
     PairScorer,
@@ -20,12 +20,12 @@ from endcap.models.cross_sell_choice import (
     figure_of,
     questions_of,
 )
-from endcap.models.cross_sell_evidence import MEASURES, PairEvidence, Trade, Weigher
-from endcap.models.cross_sell_lately import Lately
-from endcap.models.cross_sell_lesson import Lesson
-from endcap.models.cross_sell_links import LinkEvidence, LinkWeigher, Told, both_ways
-from endcap.models.cross_sell_next import NextWeigher
-from endcap.models.cross_sell_settings import CrossSellConfig
+from endcap.models.cross_sell.evidence import MEASURES, PairEvidence, Trade, Weigher
+from endcap.models.cross_sell.lately import Lately
+from endcap.models.cross_sell.lesson import Lesson
+from endcap.models.cross_sell.links import LinkEvidence, LinkWeigher, Told, both_ways
+from endcap.models.cross_sell.next import NextWeigher
+from endcap.models.cross_sell.settings import CrossSellConfig
 from endcap.shop import Shop
 from endcap.shop.purchases import strongest
 

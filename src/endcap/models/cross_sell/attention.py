@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from endcap.answers import Items, Reason
-from endcap.models.complement_counts import places
-from endcap.models.cross_sell_towers import Towers
+from endcap.models.complement.counts import places
+from endcap.models.cross_sell.towers import Towers
 
 
 class Attention(NamedTuple):

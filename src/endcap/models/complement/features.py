@@ -21,8 +21,8 @@ from scipy.sparse import csr_array
 
 from endcap.errors import InputError
 from endcap.graph.edges import graph_of
-from endcap.models.complement_alike import ALIKE_NAMES, WIDTH, alike_columns
-from endcap.models.complement_counts import (
+from endcap.models.complement.alike import ALIKE_NAMES, WIDTH, alike_columns
+from endcap.models.complement.counts import (
     BOUGHT,
     GAP,
     HIGH_BOUGHT,
@@ -38,7 +38,7 @@ from endcap.models.complement_counts import (
     count_pairs,
     places,
 )
-from endcap.models.complement_links import LINK_NAMES, Links
+from endcap.models.complement.links import LINK_NAMES, Links
 from endcap.shop import Shop
 
 PER = 10_000  # sessions or baskets that counts are told by, so that they mean the same in a longer log
@@ -81,7 +81,7 @@ class PairFacts:
         levels: (n_items, MOST_LEVELS) int32 numbers of the paths `a`, `a/b`, `a/b/c`, -1 behind the last;
         leaf: (n_items,) int32 number of the whole path, brand: (n_items,) int32, -1 where unknown;
         price: (n_items,) float32, NaN where unknown;
-        keys, counts, of_item, totals: see `complement_counts.PairCounts`;
+        keys, counts, of_item, totals: see `counts.PairCounts`;
         leaf_keys: (p,) ascending pairs of leaves, a * n_leaves + b, that occur; leaf_counts: (p, 2) how often items of
         them were bought together, and viewed together; leaf_mass: (2, n_leaves) the same of a leaf with any other;
         link_offsets, link_others: see `Links`; empty where no links are given.

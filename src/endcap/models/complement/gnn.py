@@ -33,10 +33,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from endcap.errors import InputError
-from endcap.models.complement_counts import places
-from endcap.models.complement_features import Lesson, PairFacts
-from endcap.models.complement_links import Links
-from endcap.models.complement_measures import Columns
+from endcap.models.complement.counts import places
+from endcap.models.complement.features import Lesson, PairFacts
+from endcap.models.complement.links import Links
+from endcap.models.complement.measures import Columns
 from endcap.nn.training import TrainingSettings, train
 
 KINDS = 3  # goes with, stands for, both

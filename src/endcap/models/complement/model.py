@@ -4,10 +4,10 @@
 names five groups of features and three models. McAuley et al., "Inferring Networks of Substitutable and Complementary
 Products", KDD '15, has the labels: what was also bought but not also viewed, and the other way round.
 
-    features     see `complement_features`
+    features     see `features`
     logistic     log-odds = b + sum w_f z_f, z standardised log1p; a missing value is 0 and has a weight of its own
     boosting     gradient boosted trees on the log loss (LightGBM); a missing value goes the better way
-    gnn          a graph network over typed links, taught by the links as well (see `complement_gnn`)
+    gnn          a graph network over typed links, taught by the links as well (see `gnn`)
     calibration  [C] isotonic regression on held-out pairs, since a product of parts needs a true probability
 
 Where labels are those of behaviour, a pair that the log itself calls a complement, by SETTLED baskets or more, is not
@@ -31,8 +31,8 @@ from endcap.artefact import new_artefact, read_verified, save_array
 from endcap.errors import DamagedArtefact, InputError
 from endcap.index import mapped
 from endcap.models.base import Origin
-from endcap.models.complement_counts import places
-from endcap.models.complement_features import (
+from endcap.models.complement.counts import places
+from endcap.models.complement.features import (
     BEHAVIOUR,
     GROUPS,
     LINKS,
@@ -42,8 +42,8 @@ from endcap.models.complement_features import (
     pair_names,
     turned,
 )
-from endcap.models.complement_measures import Columns, Isotonic, Judgement, judged
-from endcap.models.complement_pairs import (
+from endcap.models.complement.measures import Columns, Isotonic, Judgement, judged
+from endcap.models.complement.pairs import (
     Pairs,
     labelled_pairs,
     relation_links,
@@ -56,7 +56,7 @@ from endcap.settings import make_settings
 from endcap.shop import Shop
 
 if TYPE_CHECKING:
-    from endcap.models.complement_gnn import Gnn
+    from endcap.models.complement.gnn import Gnn
 
 TREES_FILE = "complement.txt"
 PREFIX = "complement-"  # of the files of arrays: they may stand in another model's folder
@@ -235,7 +235,7 @@ class Complement:
             train, validation = train.also_unmet(behaviour), validation.also_unmet(behaviour)
         self._calibration = None
         if self.config.method == "gnn":
-            from endcap.models.complement_gnn import Gnn
+            from endcap.models.complement.gnn import Gnn
 
             self._network = Gnn.fitted(self._read_off(), train, validation, self.config, seed, threads)
         else:
@@ -258,7 +258,7 @@ class Complement:
     def contributions(self, left: NDArray[np.integer], right: NDArray[np.integer]) -> Floats:
         """(n, len(GROUPS)) what each group of features added to the log-odds before calibration, beside the mean pair.
 
-        The columns are those of `complement_features.GROUPS`; above 0 speaks for a complement. A graph network's are
+        The columns are those of `features.GROUPS`; above 0 speaks for a complement. A graph network's are
         what is lost where a group is read as that of the mean pair, and do not add up to its log-odds; what it hears
         from neighbours is among the links.
         """
@@ -382,7 +382,7 @@ class Complement:
             if model.config.method == "logistic":
                 model._scorer = _Logistic(**_under(arrays, "logistic-"))
             elif model.config.method == "gnn":
-                from endcap.models.complement_gnn import Gnn
+                from endcap.models.complement.gnn import Gnn
 
                 model._network = Gnn.restored(_under(arrays, "gnn-"), model._read_off(), model.config)
             else:

@@ -1,7 +1,7 @@
 """What somebody buys next, told by the last basket and all before it: evidence of pairs, of the person, of the season.
 
 A basket is completed by what goes with it. The next one is another question: people buy again what they bought, and
-what is bought lately. So beside the columns of `cross_sell_evidence`, with the last basket as what is asked with, there
+what is bought lately. So beside the columns of `evidence`, with the last basket as what is asked with, there
 are columns of how often and how long ago the person bought a product, where walks lead from everything that they
 bought, by baskets and by all that other people bought, and how often anybody bought it in the last weeks.
 
@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from endcap.answers import History, Items
 from endcap.graph import Baskets
 from endcap.kernels.evidence import EVEN1, WALK1
-from endcap.models import cross_sell_evidence as pairs
-from endcap.models.cross_sell_choice import Likely
-from endcap.models.cross_sell_evidence import DRAWN, POOL, PairEvidence, Reached, under
-from endcap.models.pair_head import Form, PairHead, learn
+from endcap.models.cross_sell import evidence as pairs
+from endcap.models.cross_sell.choice import Likely
+from endcap.models.cross_sell.evidence import DRAWN, POOL, PairEvidence, Reached, under
+from endcap.models.cross_sell.pair_head import Form, PairHead, learn
 
 COLUMNS = (
     *pairs.COLUMNS, "bought by the asker", "the same, faded", "walk1 of all bought", "even walk1 of all bought",

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from endcap.graph.walks import important_neighbours
-from endcap.models.cross_sell_settings import CrossSellConfig
-from endcap.models.cross_sell_typed import TypedEncoder, TypedHiding
-from endcap.models.hiding import HidingGraph
+from endcap.models.cross_sell.hiding import HidingGraph
+from endcap.models.cross_sell.settings import CrossSellConfig
+from endcap.models.cross_sell.typed import TypedEncoder, TypedHiding
 from endcap.nn.graph_layers import AttentionLayer, ImportanceLayer, SageLayer
 from endcap.nn.items import ItemEmbedding, ItemFeatures, ItemSizes
 from endcap.nn.propagate import Adjacency, spread

@@ -34,8 +34,8 @@ from endcap.answers import History, Items
 from endcap.graph import Baskets
 from endcap.kernels import copurchase
 from endcap.kernels.evidence import JACCARD, N_SUMS, WALK1, WALK2, WALK4, Links, Walker
-from endcap.models.cross_sell_choice import Likely
-from endcap.models.pair_head import Form, PairHead, learn
+from endcap.models.cross_sell.choice import Likely
+from endcap.models.cross_sell.pair_head import Form, PairHead, learn
 
 COLUMNS = (
     "walk1", "walk2", "walk3", "walk4", "walk2 without hubs", "even walk1", "even walk2", "count", "cosine", "jaccard",

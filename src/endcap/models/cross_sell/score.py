@@ -18,11 +18,11 @@ from scipy.sparse import csr_array
 
 from endcap.answers import Items
 from endcap.graph import CoPurchase
-from endcap.models.complement_counts import places
+from endcap.models.complement.counts import places
 from endcap.shop import Shop
 
 if TYPE_CHECKING:
-    from endcap.models.complement import Complement
+    from endcap.models.complement.model import Complement
 
 FLOOR = 0.5  # of recency
 RIVAL = 0.5  # below this P(complement) it is a substitute
