@@ -115,7 +115,7 @@ class Reason:
     `kind` is one of: `because` (item, seen_as, want), `interest` (items: the past actions behind it, strongest first),
     `ranker` (note: the feature, value: what it added), `popular`, `category`, `seller`, `rule`, `strategy` (note: how
     an item with few events is found) and `relation`, by its note: `bought together` (item, value: how often),
-    `by way of` (items: a path), `attention` (item, value: its share).
+    `by way of` (items: a path), `by category` (item), `attention` (item, value: its share).
     """
 
     kind: str

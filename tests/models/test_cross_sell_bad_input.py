@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from endcap import Shop, evaluate, models
-from endcap.answers import History, Request
+from endcap.answers import History, Reason, Request
 from endcap.errors import DamagedArtefact, InputError
 from endcap.models.cross_sell import CrossSell
 from endcap.models.cross_sell.score import FLOOR
@@ -165,6 +165,17 @@ def test_an_unknown_product_in_a_basket_changes_nothing() -> None:
     a, b = (trained().candidates(Request(k=8, basket=basket)) for basket in (known, mixed))
     np.testing.assert_array_equal(a.items, b.items)
     np.testing.assert_array_equal(a.scores, b.scores)
+
+
+def test_what_no_link_leads_to_has_a_reason_too() -> None:
+    """Whether such an item is listed hangs on the training's last bits; its reason does not."""
+    catalogue = pa.table({"item": ["a1", "b1", "b2", "c2"], "category": ["a", "b", "b", "c"]})
+    model = CrossSell(**QUICK).fit(shop_of(*["a1 b1", "b2 c2"] * 30, catalogue=catalogue))
+    number = model.origin.items.number
+    a1, b2, c2 = (number(item) for item in ("a1", "b2", "c2"))
+    asked = Request(k=1, item=a1)
+    assert model.explain(asked, b2) == [Reason("relation", item=a1, note="by category")]
+    assert model.explain(asked, c2) == [Reason("relation", note="no basket links them closely: placed by network")]
 
 
 @pytest.mark.parametrize("score_by", ["evidence", "next"])

@@ -22,6 +22,7 @@ from endcap.serve.answerer import WEEK_US, answer
 from endcap.serve.app import Server, create_app
 from endcap.serve.events import ItemUpdate
 from endcap.serve.questions import Answer, BasketQuestion, Question
+from endcap.serve.reasons import sentence
 from endcap.serve.rules import Rules
 from endcap.serve.service import ServerSettings
 from endcap.serve.serving import Loaded, Serving
@@ -118,6 +119,11 @@ def test_reasons_are_sentences_one_or_all(serving: Serving) -> None:
     everything = [row.reasons for row in fresh(about("i0", k=2, reasons=True), both).items]
     placed = "only in one order so far: placed by these and by products like it (features and catalogue links)"
     assert everything[1] == ["Thing 1 -> Thing 2 -> Thing 57: by way of Thing 2", placed]
+
+
+def test_what_no_basket_links_closely_says_which_category_goes_with_which(serving: Serving) -> None:
+    told = sentence(Reason("relation", item=1, note="by category"), serving.catalogue, serving.release.interactions)
+    assert told == "of a category that is bought with that of Thing 1"
 
 
 def test_nothing_of_the_basket_and_none_of_its_rivals(serving: Serving) -> None:

@@ -1,4 +1,4 @@
-"""Published systems and baselines, one file or folder each. `create(name)` makes one, `open(folder)` opens a trained one."""
+"""Published systems and baselines, a file or a folder each: `create(name)` makes one, `open(folder)` opens what is trained."""
 
 from __future__ import annotations
 

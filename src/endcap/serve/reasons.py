@@ -47,6 +47,8 @@ def _related(reason: Reason, catalogue: LiveCatalogue) -> str:
     if reason.note == "by way of" and len(reason.items) > 2:
         names = [catalogue.name(item) for item in reason.items]
         return f"{' -> '.join(names)}: by way of {_listed(names[1:-1])}"
+    if reason.note == "by category" and reason.item is not None:
+        return f"of a category that is bought with that of {catalogue.name(reason.item)}"
     if reason.note == "attention" and reason.item is not None:
         return f"attention to {catalogue.name(reason.item)}: {reason.value or 0:.0%}"
     return ""

@@ -515,7 +515,8 @@ class CrossSell(Model):
     def explain(self, request: Request, item: int) -> list[Reason]:
         """How often it was bought with what was asked with, the likeliest way of two links to it, how it was placed.
 
-        What its score is made of comes with `candidates`; for any pair see `parts`.
+        Where none of these is to be said, that their categories are bought together, or what placed it. What its score
+        is made of comes with `candidates`; for any pair see `parts`.
         """
         asked = self._asked_of(request)
         if len(asked) == 0 or not 0 <= item < len(self._bought):
@@ -535,7 +536,14 @@ class CrossSell(Model):
         by_likes = self._weigher is None or (isinstance(self._weigher, Lately) and self._weigher.lately[item])
         if placed != "standard" and by_likes:
             reasons.append(Reason("strategy", value=float(self._bought[item]), note=placed))
-        return reasons
+        return reasons or [self._without_a_link(asked, item)]
+
+    def _without_a_link(self, asked: Items, item: int) -> Reason:
+        """Why an item stands here that no way of one or two links leads to."""
+        pair = self._freshness.by_category(asked, item)
+        if pair is not None:
+            return Reason("relation", item=pair, note="by category")
+        return Reason("relation", note=f"no basket links them closely: placed by {self._chosen}")
 
     def gates(self) -> dict[str, dict[str, float]]:
         """How much each relation of the typed graph counts, layer by layer: shares of 1; nothing for other encoders."""

@@ -140,6 +140,13 @@ class Freshness(NamedTuple):
         share = np.divide(faded, mass, out=by_leaf, where=mass > 0)
         return FLOOR + (1 - FLOOR) * share
 
+    def by_category(self, asked: Items, item: int) -> int | None:
+        """Of what was asked with the first one after whose category that of an item was bought, if any was."""
+        keys = self.leaf[asked] * (self.leaf.max(initial=-1) + 1) + self.leaf[item]
+        known = (self.leaf[asked] >= 0) & (self.leaf[item] >= 0)
+        found = asked[known & (places(self.leaf_keys, keys) >= 0)]
+        return int(found[0]) if len(found) else None
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """To store, by name."""
         return self._asdict()
