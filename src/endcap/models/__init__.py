@@ -1,4 +1,4 @@
-"""Published systems and baselines, a file or a folder each: `create(name)` makes one, `open(folder)` opens what is trained."""
+"""Published systems and baselines, a file or a folder each: `create(name)` makes one, `open(folder)` opens it again."""
 
 from __future__ import annotations
 

@@ -53,12 +53,12 @@ from endcap.models.cross_sell.new import (
     lift_of,
     said_of,
     share_of_time,
-    strategy,
     trust_in_likeness,
     without_few,
 )
 from endcap.models.cross_sell.next import NextWeigher
-from endcap.models.cross_sell.score import RIVAL, Freshness, Judge, Parts, links_of, path_of
+from endcap.models.cross_sell.reasons import Why
+from endcap.models.cross_sell.score import RIVAL, Freshness, Judge, Parts
 from endcap.models.cross_sell.settings import CrossSellConfig
 from endcap.models.cross_sell.towers import Towers
 from endcap.models.cross_sell.typed import Common
@@ -212,8 +212,12 @@ class CrossSell(Model):
         self._network = Network(self._source, self._target, self._offset, self._search)
         self._scorer: PairScorer = self._network if self._weigher is None else self._weigher
         self._speaks = self._bought > 0  # the network alone knows what else is asked with
+        # evidence without newcomers knows an item by its own baskets alone, however few
+        by_likes = np.full(len(self._bought), self._weigher is None)
         if isinstance(self._weigher, Lately):
-            self._speaks = self._speaks | self._weigher.lately
+            by_likes = self._weigher.lately
+            self._speaks = self._speaks | by_likes
+        self._why = Why(self._partners, self._bought, by_likes, self._freshness, self._attention, self._chosen)
 
     def _graphs(
         self, shop: Shop, baskets: Baskets, like: csr_array, counted: CoPurchase | None, seed: int, threads: int
@@ -449,7 +453,7 @@ class CrossSell(Model):
         left_out = LeftOut(items[rivals], parts.complement[rivals].astype(np.float32))
         of_each = parts.named(kept)
         items = items[kept]
-        because, strength = self._strongest_link(asked, items)
+        because, strength = self._why.strongest_link(asked, items)
         intent = self._trained().intent
         evidence = Evidence(
             because, np.where(strength > 0, intent, -1).astype(np.int8), np.full(len(items), intent, np.int8), strength
@@ -521,29 +525,7 @@ class CrossSell(Model):
         asked = self._asked_of(request)
         if len(asked) == 0 or not 0 <= item < len(self._bought):
             return []
-        because, strength = self._strongest_link(asked, np.array([item], np.int32))
-        reasons = []
-        if strength[0] > 0:
-            reasons.append(Reason("relation", item=int(because[0]), value=float(strength[0]), note="bought together"))
-        if self._attention is not None:
-            reasons += self._attention.reasons(item, asked)
-        path = path_of(self._partners, self._bought, asked, item)
-        if path is not None:
-            begin, between, chance = path
-            reasons.append(Reason("relation", items=(begin, between, item), value=chance, note="by way of"))
-        placed = strategy(int(self._bought[item]))
-        # evidence without newcomers knows an item by its own baskets alone, however few
-        by_likes = self._weigher is None or (isinstance(self._weigher, Lately) and self._weigher.lately[item])
-        if placed != "standard" and by_likes:
-            reasons.append(Reason("strategy", value=float(self._bought[item]), note=placed))
-        return reasons or [self._without_a_link(asked, item)]
-
-    def _without_a_link(self, asked: Items, item: int) -> Reason:
-        """Why an item stands here that no way of one or two links leads to."""
-        pair = self._freshness.by_category(asked, item)
-        if pair is not None:
-            return Reason("relation", item=pair, note="by category")
-        return Reason("relation", note=f"no basket links them closely: placed by {self._chosen}")
+        return self._why.reasons(asked, item)
 
     def gates(self) -> dict[str, dict[str, float]]:
         """How much each relation of the typed graph counts, layer by layer: shares of 1; nothing for other encoders."""
@@ -593,12 +575,3 @@ class CrossSell(Model):
         if self._searcher is None:
             self._searcher = Exact(self.spaces()[SPACE])
         return self._searcher.search(np.ascontiguousarray(queries, np.float32), k, allowed)
-
-    def _strongest_link(self, asked: Items, items: Items) -> tuple[Items, NDArray[np.float32]]:
-        """(n,) of what was asked with the item that each was most often bought with (-1: none), and how often."""
-        if len(asked) == 0 or len(items) == 0:
-            return np.full(len(items), -1, np.int32), np.zeros(len(items), np.float32)
-        times = links_of(self._partners, asked, items)
-        best = times.argmax(0)
-        strength = times[best, np.arange(len(items))]
-        return np.where(strength > 0, asked[best], -1).astype(np.int32), strength
