@@ -50,9 +50,11 @@ ROWS: Rows = {
     "sgns": ("sgns", {}),
     "cross-sell walk": ("cross-sell", EVIDENCE | {"score_by": "walk"}),
     "cross-sell evidence undamped": ("cross-sell", EVIDENCE),
-    "cross-sell evidence damped": ("cross-sell", EVIDENCE | {"damping": 0.8, "floor": 30.0}),
-    "cross-sell evidence": ("cross-sell", EVIDENCE | {"damping": 0.7, "floor": 30.0, "particular": 1.0}),
-    "cross-sell evidence far": ("cross-sell", EVIDENCE | {"damping": 0.7, "floor": 30.0, "particular": 2.0}),
+}
+TRADED = {  # the evidence above with popularity traded otherwise, which takes no training
+    "cross-sell evidence damped": Trade(0.8, 30.0),
+    "cross-sell evidence": Trade(0.7, 30.0, 1.0),
+    "cross-sell evidence far": Trade(0.7, 30.0, 2.0),
 }
 TRADES = (  # damping, floor and particular of the evidence
     (0.0, 1.0, 0.0), (0.8, 50.0, 0.0), (0.8, 30.0, 0.0), (0.8, 12.0, 0.0), (0.8, 1.0, 0.0),
@@ -90,6 +92,9 @@ def main() -> None:
         return
     rows = chosen(ROWS, given)
     models = trained(rows, train, given, path.stem, hold_back=False)
+    evidence = models.get("cross-sell evidence undamped")
+    if isinstance(evidence, CrossSell):
+        models |= {row: evidence.traded(trade) for row, trade in TRADED.items()}
     outcome = evaluate(
         (train, test), models, protocol="cross-sell", lengths=(10,), at_most=300 if given.quick else ASKED,
         seed=given.seed, threads=given.threads, by_segment=True, show=True,
@@ -98,9 +103,9 @@ def main() -> None:
     print(f"{train.n_items:,} products; held out of {outcome.data['queries']:,} of {n_held_out:,} baskets")
     measured = {} if given.file else MEASURED
     found = [
-        _row(outcome, row, measured.get(row), given.seed) if row in rows else Row(what=row)
-        for row in ROWS
-        if row in rows or not given.quick
+        _row(outcome, row, measured.get(row), given.seed) if row in models else Row(what=row)
+        for row in (*ROWS, *TRADED)
+        if row in models or not given.quick
     ]
     report(
         "cross_sell_walmart", path.stem, found, given.json, quick=given.quick or bool(given.file),
