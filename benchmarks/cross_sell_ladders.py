@@ -4,9 +4,10 @@
 
 Without `--data` on a simulated shop of a year; DIR is uci-online-retail, or holds it. UCI has neither categories nor
 brands nor visits: the rungs that would add these are left out. The last 60 days are the test part, asked by the
-protocol cross-sell; `--dev` asks about the 60 days before them and leaves these alone. Every rung has the same
-settings, fixed on smaller simulated shops of another seed, and is trained once: an interval is over baskets and says
-nothing of another seed of the training. A difference is that to the rung below, on the same questions.
+protocol cross-sell; `--dev` asks about the 60 days before them and leaves these alone. A difference is that to the rung
+below, on the same questions. Every rung has the same settings, the defaults but for `NETWORK`, and is trained once: an
+interval is over baskets and says nothing of another seed of the training. What the catalogue says of a product is among
+the features of every network: the rung of categories and brands adds the products that messages come from.
 """
 
 from __future__ import annotations
@@ -25,8 +26,7 @@ SIMULATED = ShopSettings(
     events=300_000, items=2_000, users=10_000, seed=5, days=365, converts=0.8, checkout=0.9, best=0
 )  # fmt: skip
 NETWORK: dict[str, Any] = {  # catalogue links are off: they are what categories and brands add
-    "score_by": "network", "complement": "none", "catalogue_links": 0, "dim": 32, "batch_size": 2048,
-    "learning_rate": 0.02, "epochs": 15, "patience": 5,
+    "score_by": "network", "complement": "none", "catalogue_links": 0, "dim": 32, "epochs": 30, "patience": 5,
 }  # fmt: skip
 
 

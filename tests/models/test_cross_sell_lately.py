@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from endcap import Shop, models
 from endcap.answers import Request
 from endcap.graph import Baskets, baskets_of
-from endcap.models.cross_sell import CrossSell
+from endcap.models.cross_sell import CrossSell, decision
 from endcap.models.cross_sell.evidence import PairEvidence, Trade, Weigher
 from endcap.models.cross_sell.hiding import DAY
 from endcap.models.cross_sell.lately import Foreseen, Lately, Said, blended
@@ -196,3 +196,15 @@ def test_a_model_offers_it_asks_with_it_and_comes_back(tmp_path: Path) -> None:
     assert np.abs(traded.score(request, everything) - model.score(request, everything)).max() > 1e-3
     without = CrossSell(**SETTINGS, unbought=False).fit(given)
     assert not without._answerable[new]
+
+
+@pytest.mark.parametrize(("figure", "served"), [(0.0, False), (1.0, True)])
+def test_auto_places_newcomers_unless_that_costs_too_much(
+    figure: float, served: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(decision, "figure_of", lambda *_: figure)  # of the best one with newcomers placed
+    with caplog.at_level("INFO", logger="endcap.models"):
+        model = CrossSell(**SETTINGS | {"score_by": "auto"}).fit(shop(0))
+    assert model._figures[f"{model._chosen}, newcomers placed"] == figure
+    assert isinstance(model._weigher, Lately) == served
+    assert ("not served, it costs too much" in caplog.text) != served

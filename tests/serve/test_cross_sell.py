@@ -18,7 +18,7 @@ from endcap import models, simulate
 from endcap.answers import Candidates, Evidence, Items, LeftOut, Reason, Request
 from endcap.errors import InputError
 from endcap.release import Part, activate, write_release
-from endcap.serve.answerer import WEEK_US, answer
+from endcap.serve.answerer import CAPPED, WEEK_US, answer
 from endcap.serve.app import Server, create_app
 from endcap.serve.events import ItemUpdate
 from endcap.serve.questions import Answer, BasketQuestion, Question
@@ -124,6 +124,22 @@ def test_reasons_are_sentences_one_or_all(serving: Serving) -> None:
 def test_what_no_basket_links_closely_says_which_category_goes_with_which(serving: Serving) -> None:
     told = sentence(Reason("relation", item=1, note="by category"), serving.catalogue, serving.release.interactions)
     assert told == "of a category that is bought with that of Thing 1"
+
+
+def test_where_caps_hold_a_few_times_the_list_is_asked_for_and_not_the_whole_budget(serving: Serving) -> None:
+    asked = []
+
+    class Counting(GoesWith):
+        def candidates(self, request: Request) -> Candidates:
+            asked.append(request.k)
+            return super().candidates(request)
+
+    both = with_goes(serving, xsell=("cross-sell", Counting(UP)))
+    capped = fresh(about("i0", k=2, filters=Rules(max_per_category=1)), both)
+    category = both.catalogue.category.codes
+    first, second = (both.catalogue.number(item) for item in shown(capped))
+    assert category[first] != category[second]
+    assert 2 < asked[0] <= 2 * CAPPED
 
 
 def test_nothing_of_the_basket_and_none_of_its_rivals(serving: Serving) -> None:
