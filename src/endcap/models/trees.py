@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from endcap.kernels.trees import Forest
+
+if TYPE_CHECKING:
+    import lightgbm
 
 MODEL_FILE = "ranker.txt"  # as LightGBM writes it
 RANKING = "lambdarank"
@@ -68,13 +72,7 @@ class Trees:
         Raises:
             ValueError: if these are no such trees over so many features.
         """
-        import lightgbm
-
         self.text = sound_trees(text, n_features, objective)
-        try:
-            self._booster = lightgbm.Booster(model_str=self.text)
-        except lightgbm.basic.LightGBMError as error:
-            raise ValueError(str(error)) from None
         self._forest = _forest_of(self.text)
 
     def __len__(self) -> int:
@@ -85,9 +83,23 @@ class Trees:
         return self._forest.sums(rows)
 
     def added(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(n, f) Shapley values: what each feature adds to the mean."""
+        """(n, f) Shapley values: what each feature adds to the mean.
+
+        Raises:
+            ValueError: if LightGBM does not take the trees.
+        """
         found = self._booster.predict(rows, pred_contrib=True, num_threads=1, validate_features=False)
         return np.asarray(found)[:, :-1]  # the last one is the mean of all
+
+    @cached_property
+    def _booster(self) -> lightgbm.Booster:
+        """Made when it is first needed: LightGBM takes a second to import, and most answers do without."""
+        import lightgbm
+
+        try:
+            return lightgbm.Booster(model_str=self.text)
+        except lightgbm.basic.LightGBMError as error:
+            raise ValueError(str(error)) from None
 
 
 def how_trees_grow(config: TreeSettings, seed: int, threads: int) -> dict[str, Any]:

@@ -6,8 +6,6 @@ from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import isotonic_regression
-from scipy.stats import rankdata
 
 from endcap.errors import InputError
 
@@ -29,6 +27,8 @@ def auc(labels: Bools, scores: Floats) -> float:
     n_false = len(labels) - n_true
     if not n_true or not n_false:
         return np.nan
+    from scipy.stats import rankdata  # takes a second to import, which answering does without
+
     above = rankdata(scores)[labels].sum() - n_true * (n_true + 1) / 2
     return float(above / (n_true * n_false))
 
@@ -114,6 +114,8 @@ class Isotonic(NamedTuple):
             raise InputError("calibration: every weight must be above 0")
         at, place = np.unique(scores, return_inverse=True)  # equal scores in one block
         n, true = np.bincount(place, weights), np.bincount(place, weights * labels)
+        from scipy.optimize import isotonic_regression
+
         found = isotonic_regression(true / n, weights=n)
         block = np.repeat(np.arange(len(found.blocks) - 1), np.diff(found.blocks))
         shares = (np.bincount(block, true) + 0.5) / (np.bincount(block, n) + 1)
