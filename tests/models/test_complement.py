@@ -86,9 +86,9 @@ def test_what_behaviour_taught_is_the_truth(planted, fitted):
     assert fitted.learned["judged"]["ece"] < 0.1  # of some two hundred pairs
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS, "gnn"])
 def test_rivals_and_complements_that_nobody_met_are_told_by_the_catalogue(thin, method):
-    model = Complement(method=method).fit(thin.shop)
+    model = Complement(method=method, epochs=2, members=1).fit(thin.shop)
     key = thin.true.left.astype(np.int64) * thin.shop.n_items + thin.true.right
     unmet = thin.true.where(~np.isin(key, model.facts.keys))
     for label in (False, True):

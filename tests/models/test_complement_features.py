@@ -11,12 +11,12 @@ from scipy.sparse import csr_array
 
 from endcap.errors import InputError
 from endcap.graph import graph_of
+from endcap.models.complement.columns import PER
 from endcap.models.complement.counts import GAP_MIDDLES, count_pairs
 from endcap.models.complement.features import (
     BEHAVIOUR,
     COPIES,
     LEAST_COPIES,
-    PER,
     Lesson,
     PairFacts,
     pair_features,

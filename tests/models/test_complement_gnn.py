@@ -12,7 +12,7 @@ from endcap.errors import DamagedArtefact, InputError
 from endcap.graph.edges import graph_of
 from endcap.models.complement import Complement
 from endcap.models.complement.alike import ALIKE_NAMES, WIDTH, alike_columns
-from endcap.models.complement.features import GROUPS, Lesson, PairFacts
+from endcap.models.complement.features import BEHAVIOUR, GROUPS, Lesson, PairFacts
 from endcap.models.complement.gnn import KINDS, SIGNS, Heard
 from endcap.models.complement.links import Links
 from endcap.models.complement.measures import auc
@@ -131,7 +131,8 @@ def test_the_edge_of_the_asked_pair_says_nothing(shop, facts, parts, fitted, kin
         table = pa.concat_tables([table_of(known), *(table_of(pair) for pair in extra)])
         with_it, without = (PairFacts.of(shop, relation_links(given, shop.items)) for given in (table, table_of(known)))
         model = Complement(**QUICK)
-        model.names, model._network, model._calibration = fitted.names, fitted._network, fitted._calibration
+        for part in ("names", "_network", "_scorer", "_calibration"):
+            setattr(model, part, getattr(fitted, part))
         said = [model.over(given).raw(one.left, one.right)[0] for given in (with_it, without)]
         np.testing.assert_allclose(said[0], said[1], rtol=0, atol=1e-5)
         columns = [alike_columns(*given.links, one.left, one.right) for given in (with_it, without)]
@@ -202,6 +203,12 @@ def test_without_relations_the_log_gives_the_links():
     pairs = Pairs(left.astype(np.int32), right.astype(np.int32), (left + right) % 2 == 0)
     model = fitted_on(facts, (pairs, pairs), **QUICK)
     assert np.isfinite(model.raw(pairs.left, pairs.right)).all()
+    met = model.lesson(pairs)
+    behaviour = np.isin(facts.with_links_of_log().groups_of_columns(), BEHAVIOUR)
+    unmet = met._replace(rows=np.where(behaviour, np.nan, met.rows), back=np.where(behaviour, np.nan, met.back))
+    by_trees = [model._of_scorer(lesson) for lesson in (met, unmet)]
+    assert (model._guessed(met) != by_trees[0]).any()
+    np.testing.assert_array_equal(model._guessed(unmet), by_trees[1])
 
 
 def test_unknown_items_and_items_without_links_get_an_answer(fitted):

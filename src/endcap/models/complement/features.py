@@ -22,28 +22,13 @@ from scipy.sparse import csr_array
 from endcap.errors import InputError
 from endcap.graph.edges import graph_of
 from endcap.models.complement.alike import ALIKE_NAMES, WIDTH, alike_columns
-from endcap.models.complement.counts import (
-    BOUGHT,
-    GAP,
-    HIGH_BOUGHT,
-    HIGH_VIEWED,
-    IN_ROW,
-    LOW_BOUGHT,
-    LOW_FIRST,
-    LOW_VIEWED,
-    N_COUNTS,
-    SWITCHES,
-    TOGETHER,
-    VIEWED,
-    count_pairs,
-    places,
-)
+from endcap.models.complement.columns import N_COLUMNS, fill_behaviour, fill_catalogue
+from endcap.models.complement.counts import BOUGHT, IN_ROW, PairCounts, count_pairs
 from endcap.models.complement.links import LINK_NAMES, Links
+from endcap.models.complement.missing import leaves_with_guesses
 from endcap.shop import Shop
 
-PER = 10_000  # sessions or baskets that counts are told by, so that they mean the same in a longer log
 MOST_LEVELS = 8  # of a category's path that are compared
-SMOOTH = 0.5  # occasions that every expectation is put beside: a lift of what hardly happened is near 1
 PER_ITEM = 200
 WINDOW_DAYS, RETURN_DAYS = 30.0, 30.0
 
@@ -62,7 +47,6 @@ OF_GROUP: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 FIRST = "temporal: that after this"  # a share: the rest of it is this after that
 OTHER = {"this": "that", "that": "this"}
-FINE = 2.0**-20  # shares of an order are told by so much: then 1 less one is exact
 LINKS = "links"
 BEHAVIOUR = ("temporal", "returns")  # groups of which nothing is known of an unmet pair
 COPIES = 0.25  # of pairs that met, taught as if they had not: weight beside those that did not meet
@@ -79,7 +63,8 @@ class PairFacts:
 
     Attributes:
         levels: (n_items, MOST_LEVELS) int32 numbers of the paths `a`, `a/b`, `a/b/c`, -1 behind the last;
-        leaf: (n_items,) int32 number of the whole path, brand: (n_items,) int32, -1 where unknown;
+        leaf: (n_items,) int32 number of the whole path, guessed where none is said and it is as good as sure (see
+        `missing`); brand: (n_items,) int32; -1 where unknown;
         price: (n_items,) float32, NaN where unknown;
         keys, counts, of_item, totals: see `counts.PairCounts`;
         leaf_keys: (p,) ascending pairs of leaves, a * n_leaves + b, that occur; leaf_counts: (p, 2) how often items of
@@ -120,7 +105,7 @@ class PairFacts:
         pairs = count_pairs(
             shop, window_days=window_days, return_days=return_days, per_item=per_item, threads=threads
         )  # fmt: skip
-        leaf, levels = _paths(shop.catalogue)
+        leaf, levels = _with_guesses(shop, *_paths(shop.catalogue), pairs)
         n_leaves = int(leaf.max(initial=-1)) + 1
         leaf_keys, leaf_counts, leaf_mass = _of_leaves(leaf, n_leaves, pairs.together, pairs.viewed)
         nothing = Links(np.zeros((0, shop.n_items + 1), np.int64), np.empty(0, np.int32))
@@ -202,6 +187,10 @@ class Lesson(NamedTuple):
         """(2 n,)"""
         return np.tile(np.ones(len(self.labels)) if self.weights is None else self.weights, 2)
 
+    def where(self, kept: NDArray[np.bool_]) -> Lesson:
+        """The pairs of a mask."""
+        return Lesson._make(part if part is None else part[kept] for part in self)
+
     def also_unmet(self, behaviour: NDArray[np.bool_]) -> Lesson:
         """Followed by each pair that met once more, as if it had not: what either kind looks like in a catalogue.
 
@@ -228,7 +217,11 @@ class Lesson(NamedTuple):
 
 def pair_names(facts: PairFacts) -> list[str]:
     """`group: column`, in the order of the columns of `pair_features`."""
-    groups = {**OF_GROUP, LINKS: (*LINK_NAMES, *ALIKE_NAMES)} if facts.links is not None else OF_GROUP
+    return _names(facts.links is not None)
+
+
+def _names(linked: bool) -> list[str]:
+    groups = {**OF_GROUP, LINKS: (*LINK_NAMES, *ALIKE_NAMES)} if linked else OF_GROUP
     return [f"{group}: {column}" for group, columns in groups.items() for column in columns]
 
 
@@ -244,27 +237,37 @@ def pair_features(facts: PairFacts, left: NDArray[np.integer], right: NDArray[np
     n = facts.n_items
     known = (left >= 0) & (right >= 0) & (left < n) & (right < n)
     one, other = left[known].astype(np.int32), right[known].astype(np.int32)
-    blocks = [*_catalogue(facts, one, other), *_behaviour(facts, one, other)]
+    found = np.empty((len(one), N_COLUMNS), np.float32)
+    fill_catalogue(
+        facts.levels, facts.leaf, facts.brand, facts.price, facts.leaf_keys, facts.leaf_counts, facts.leaf_mass,
+        one, other, found,
+    )  # fmt: skip
+    fill_behaviour(facts.keys, facts.counts, facts.of_item, facts.totals, one, other, found)
     if (links := facts.links) is not None:
-        blocks.append(_of_links(links, one, other))
-    out = np.full((len(left), sum(block.shape[1] for block in blocks)), np.nan, np.float32)
-    out[known] = np.concatenate(blocks, axis=1)
+        found = np.append(found, _of_links(links, one, other), axis=1)
+    if known.all():
+        return found
+    out = np.full((len(left), found.shape[1]), np.nan, np.float32)
+    out[known] = found
     return out
 
 
 def turned(facts: PairFacts, rows: Floats) -> Floats:
     """The rows of pairs (left, right) as those of (right, left), to the last bit."""
-    names = pair_names(facts)
-    back = rows[:, [names.index(_other_way(name)) for name in names]]
-    first = names.index(FIRST)
+    other_way, first = _other_way(facts.links is not None)
+    back = rows[:, other_way]
     back[:, first] = 1 - back[:, first]
     return back
 
 
 @cache
-def _other_way(name: str) -> str:
-    """The column that a column becomes when the items change places."""
-    return name if name == FIRST else re.sub(r"\b(this|that)\b", lambda at: OTHER[at[0]], name)
+def _other_way(linked: bool) -> tuple[NDArray[np.intp], int]:
+    """The columns that columns become when the items change places, and the one that is a share, of `FIRST`."""
+    names = _names(linked)
+    turned = (re.sub(r"\b(this|that)\b", lambda at: OTHER[at[0]], name) for name in names)
+    first = names.index(FIRST)
+    order = [first if place == first else names.index(name) for place, name in enumerate(turned)]
+    return np.array(order), first
 
 
 def _of_links(links: Links, one: Items, other: Items) -> Floats:
@@ -283,40 +286,6 @@ def _items(items: NDArray[np.integer], what: str) -> NDArray[np.integer]:
 
 
 # -- from the catalogue ------------------------------------------------------------------------------------------------
-
-
-def _catalogue(facts: PairFacts, one: Items, other: Items) -> list[Floats]:
-    """Category, price and brand."""
-    a, b = facts.leaf[one], facts.leaf[other]
-    placed = (a >= 0) & (b >= 0)
-    alike = (facts.levels[one] == facts.levels[other]) & (facts.levels[one] >= 0)
-    shared = alike.sum(axis=1)
-    deeper = np.maximum((facts.levels[one] >= 0).sum(axis=1), (facts.levels[other] >= 0).sum(axis=1))
-    category = [a == b, shared, shared / np.maximum(deeper, 1), *_beside_leaves(facts, a, b)]
-    ratio = np.abs(np.log(facts.price[one]) - np.log(facts.price[other]))
-    brands = facts.brand[one], facts.brand[other]
-    branded = (brands[0] >= 0) & (brands[1] >= 0)
-    same = np.where(branded, brands[0] == brands[1], np.nan)
-    unknown = (brands[0] < 0).astype(np.float32) + (brands[1] < 0)
-    return [
-        _block([np.where(placed, column, np.nan) for column in category]),
-        _block([ratio, np.exp(-ratio)]),
-        _block([same, np.where(placed, same * (a == b), np.nan), unknown]),
-    ]
-
-
-def _beside_leaves(facts: PairFacts, a: NDArray[np.int32], b: NDArray[np.int32]) -> list[NDArray[np.floating]]:
-    """Log of how much more often than by chance items of two leaves are bought, and viewed, together."""
-    n_leaves = facts.leaf_mass.shape[1]
-    place = places(facts.leaf_keys, a.astype(np.int64) * n_leaves + b)
-    found_counts = facts.leaf_counts[place] if len(facts.leaf_counts) else np.zeros((len(place), 2))
-    counts = np.where((place >= 0)[:, None], found_counts, 0)
-    found = []
-    for kind, mass in enumerate(np.append(facts.leaf_mass, np.zeros((2, 1)), axis=1)):
-        total = mass.sum()
-        expected = mass[a] * mass[b] / max(total, 1)
-        found.append(_log_ratio(counts[:, kind], expected) if total else np.full(len(a), np.nan))
-    return found
 
 
 def _of_leaves(
@@ -356,6 +325,18 @@ def _paths(catalogue: pa.Table) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     return leaf_of[codes], levels_of[codes]
 
 
+def _with_guesses(shop: Shop, leaf: Items, levels: Items, pairs: PairCounts) -> tuple[Items, Items]:
+    """Leaf and levels with the categories that `missing` reads off titles and looks."""
+    low, high = np.divmod(pairs.keys, max(shop.n_items, 1))
+    looked_at = graph_of(low, high, pairs.counts[:, IN_ROW], shape=(shop.n_items, shop.n_items))
+    found = leaves_with_guesses(shop.catalogue, leaf, looked_at + looked_at.T)
+    of_leaf = np.full((int(leaf.max(initial=-1)) + 1, MOST_LEVELS), -1, np.int32)
+    of_leaf[leaf[leaf >= 0]] = levels[leaf >= 0]
+    guessed = (leaf < 0) & (found >= 0)
+    levels[guessed] = of_leaf[found[guessed]]
+    return found, levels
+
+
 def _codes(catalogue: pa.Table, column: str) -> NDArray[np.int32]:
     """(n,) a number for each different text, -1 where unknown or empty."""
     if column not in catalogue.column_names or pa.types.is_null(catalogue[column].type):
@@ -370,66 +351,3 @@ def _prices(catalogue: pa.Table) -> Floats:
         return np.full(len(catalogue), np.nan, np.float32)
     price = np.array(pc.fill_null(catalogue["price"].cast(pa.float64()), np.nan).combine_chunks(), np.float32)
     return np.where((price > 0) & np.isfinite(price), price, np.float32(np.nan))
-
-
-# -- from the log ------------------------------------------------------------------------------------------------------
-
-
-def _behaviour(facts: PairFacts, one: Items, other: Items) -> list[Floats]:
-    """Temporal pattern and returns."""
-    low, high = np.minimum(one, other).astype(np.int64), np.maximum(one, other)
-    place = places(facts.keys, low * facts.n_items + high)
-    nothing = np.zeros((1, N_COUNTS), np.float32)
-    nothing[0, GAP] = np.nan
-    counts = np.where((place >= 0)[:, None], facts.counts[place] if len(facts.counts) else nothing, nothing)
-    counts = counts.astype(np.float64).T
-    up = one < other
-
-    def by_direction(if_low: int, if_high: int) -> tuple[NDArray, NDArray]:
-        """Columns of low and high as those of one and other."""
-        return np.where(up, counts[if_low], counts[if_high]), np.where(up, counts[if_high], counts[if_low])
-
-    (sessions, baskets, purchases, returns), (seen, bought, buys, back) = facts.totals, facts.of_item
-    if not sessions:
-        counts[[VIEWED, IN_ROW, SWITCHES, LOW_VIEWED, HIGH_VIEWED]] = np.nan
-    if not returns:
-        counts[[LOW_BOUGHT, HIGH_BOUGHT]] = np.nan
-    viewed, both = counts[VIEWED], counts[BOUGHT]
-    after = by_direction(LOW_VIEWED, HIGH_VIEWED)
-    first = np.where(up, counts[LOW_FIRST], counts[BOUGHT] - counts[LOW_FIRST])
-    gone = by_direction(LOW_BOUGHT, HIGH_BOUGHT)  # that after this, this after that
-    temporal = [
-        np.log1p(PER * viewed / max(sessions, 1)),
-        np.log1p(PER * both / max(baskets, 1)),
-        _log_ratio(viewed, seen[one] * seen[other] / max(sessions, 1)),
-        _log_ratio(both, bought[one] * bought[other] / max(baskets, 1)),
-        np.where(np.nan_to_num(viewed) + both > 0, _log_ratio(viewed, both), np.nan),
-        _share(counts[TOGETHER], both),
-        np.log1p(counts[GAP]),
-        _share(counts[IN_ROW], viewed),
-        _share(counts[SWITCHES], viewed),
-        _share(after[0], seen[one]),
-        _share(after[1], seen[other]),
-        np.round(_share(first, both) / FINE) * FINE,
-    ]
-    returned = [
-        _share(gone[0], buys[one]),
-        _share(gone[1], buys[other]),
-        _log_ratio(gone[0], buys[one] * back[other] / max(purchases, 1)),
-        _log_ratio(gone[1], buys[other] * back[one] / max(purchases, 1)),
-    ]
-    unmet = (place < 0)[:, None]
-    return [np.where(unmet, np.float32(np.nan), _block(columns)) for columns in (temporal, returned)]
-
-
-def _log_ratio(count: NDArray[np.floating], expected: NDArray[np.floating]) -> NDArray[np.floating]:
-    return np.log((count + SMOOTH) / (expected + SMOOTH))
-
-
-def _share(part: NDArray[np.floating], whole: NDArray[np.floating]) -> NDArray[np.floating]:
-    """NaN of nothing."""
-    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
-
-
-def _block(columns: list[NDArray[Any]]) -> Floats:
-    return np.stack(columns, axis=1).astype(np.float32)

@@ -11,13 +11,17 @@ x being fixed signs of its own, of its leaf and of its brand: hops without weigh
 2020), each brought to length 1. They and the logarithms of its degrees go through two layers to h. No id is learnt, so
 an item in no pair that was learnt from is read as any other.
 
-    edge   MLP [h_i * h_j ; |h_i - h_j| ; (c_ij + c_ji) / 2 ; |c_ij - c_ji|], c standardised `pair_features`: the same
-           both ways, to the last bit
+    edge   t_ij + MLP [h_i * h_j ; |h_i - h_j| ; (c_ij + c_ji) / 2 ; |c_ij - c_ji| ; t_ij], c standardised
+           `pair_features`, t the log-odds of boosted trees over the same columns: the same both ways, to the last bit
     link   sigmoid(sum_d w_rd h_id h_jd + b_r): is this a link of kind r, or two items drawn by chance?
 
 The edge between the two items plays no part, exactly and without rebuilding a graph: the sums of i lose j's term, N_a
 of any third item never holds that edge, and columns leave it out by themselves. So each known link teaches, as itself
 taken away, and a pair is judged alike whether its link is known or not.
+
+Trees and network see the same pairs, so in training t is that of trees which were grown without the pair (FOLDS). Of
+items that nobody looked at or bought both of, where labels are those of behaviour, the trees' answer stands: few
+lessons say what such pairs are, and a network that fits the others is anything there.
 """
 
 from __future__ import annotations
@@ -42,8 +46,8 @@ from endcap.nn.training import TrainingSettings, train
 KINDS = 3  # goes with, stands for, both
 SIGNS = 32  # fixed signs of an item, of a leaf, of a brand
 HIDDEN = 64
-BATCH, LINKS_OF_BATCH = 256, 512
-RATE, DECAY, PATIENCE = 3e-3, 1e-2, 6
+BATCH, LINKS_OF_BATCH = 256, 128
+RATE, DECAY, PATIENCE = 1e-3, 1e-2, 6
 AT_ONCE = 8192  # pairs whose inputs are made at the same time
 
 Floats = NDArray[np.float32]
@@ -143,16 +147,18 @@ class PairNetwork(nn.Module):
             nn.Linear(width, HIDDEN), nn.LayerNorm(HIDDEN), nn.GELU(), nn.Dropout(dropout), nn.Linear(HIDDEN, dim)
         )
         self.edge = nn.Sequential(
-            nn.Linear(2 * dim + 2 * n_columns, HIDDEN), nn.GELU(), nn.Dropout(dropout),
+            nn.Linear(2 * dim + 2 * n_columns + 1, HIDDEN), nn.GELU(), nn.Dropout(dropout),
             nn.Linear(HIDDEN, HIDDEN // 2), nn.GELU(), nn.Linear(HIDDEN // 2, 1),
         )  # fmt: skip
+        for part in self.edge[-1].parameters():
+            nn.init.zeros_(part)  # it begins with the trees' answers
         self.link, self.level = nn.Parameter(torch.ones(KINDS, dim)), nn.Parameter(torch.zeros(KINDS))
 
-    def forward(self, left: Tensor, right: Tensor, columns: Tensor, back: Tensor) -> Tensor:
-        """(n, width) twice and (n, columns) twice -> (n,)."""
+    def forward(self, left: Tensor, right: Tensor, columns: Tensor, back: Tensor, trees: Tensor) -> Tensor:
+        """(n, width) twice, (n, columns) twice and (n,) -> (n,)."""
         one, other = self.node(left), self.node(right)
-        given = [one * other, (one - other).abs(), (columns + back) / 2, (columns - back).abs()]
-        return self.edge(torch.cat(given, 1))[:, 0]
+        given = [one * other, (one - other).abs(), (columns + back) / 2, (columns - back).abs(), trees[:, None] / 4]
+        return trees + self.edge(torch.cat(given, 1))[:, 0]
 
     def linked(self, left: Tensor, right: Tensor, kind: Tensor) -> Tensor:
         """(n,) log-odds that pairs are links of a kind (n,)."""
@@ -172,15 +178,22 @@ class Gnn:
         facts: PairFacts,
         lesson: Lesson,
         validation: Lesson,
+        trees: tuple[NDArray[np.float64], NDArray[np.float64]],
         config: NetworkSettings,
         seed: int,
         threads: int,
     ) -> Self:
-        """Learn from pairs and from all links of the facts; the epoch that knows the held-out pairs best is kept."""
+        """Learn from pairs and from all links of the facts; the epoch that knows the held-out pairs best is kept.
+
+        Args:
+            trees: log-odds of trees for the pairs of either lesson that were grown without them. Without pairs to learn
+            from, or to stop by, theirs are the answers.
+        """
         gnn = cls(Columns.of(lesson.both[0]), [])
         heard = gnn.hear(facts)
         low, high = np.divmod(heard.keys, max(facts.n_items, 1))
         low, high, kinds = (part[low < high] for part in (low, high, heard.kinds))
+        own, of_held = (torch.from_numpy(part.astype(np.float32)) for part in trees)
         labels, held_labels = (torch.from_numpy(part.labels.astype(np.float32)) for part in (lesson, validation))
         counts, held_counts = (_even_weights(part) for part in (lesson, validation))
         held = gnn._inputs(validation)
@@ -191,13 +204,16 @@ class Gnn:
         for member in range(config.members):
             torch.manual_seed(seed * 1009 + member)
             network = PairNetwork(heard.width, 2 * lesson.rows.shape[1], config)
+            gnn.members.append(network.eval())
+            if not len(lesson.rows) or not len(validation.rows):
+                continue
 
             def plan(epoch: int, member: int = member) -> list[Ints]:
                 order = np.random.default_rng([seed, member, epoch]).permutation(len(lesson.rows))
                 return np.array_split(order, -(-len(order) // BATCH))
 
             def loss(batch: Ints, network: PairNetwork = network) -> Tensor:
-                found = network(*gnn._inputs(lesson, batch))
+                found = network(*gnn._inputs(lesson, batch), own[batch])
                 apart = functional.binary_cross_entropy_with_logits(found, labels[batch], counts[batch])
                 total = config.edge_weight * apart
                 if not len(kinds) or not config.link_weight:
@@ -211,13 +227,13 @@ class Gnn:
                 return total + config.link_weight * functional.binary_cross_entropy_with_logits(said, true)
 
             def validate(network: PairNetwork = network) -> float:
-                return -float(functional.binary_cross_entropy_with_logits(network(*held), held_labels, held_counts))
+                found = network(*held, of_held)
+                return -float(functional.binary_cross_entropy_with_logits(found, held_labels, held_counts))
 
             train(
                 network, plan=plan, loss=loss, validate=validate, settings=settings, seed=seed * 1009 + member,
                 threads=threads, name="complement",
             )  # fmt: skip
-            gnn.members.append(network)
         return gnn
 
     def hear(self, facts: PairFacts) -> Heard:
@@ -234,12 +250,18 @@ class Gnn:
         return heard
 
     def log_odds(
-        self, asked: Lesson, without: NDArray[np.bool_] | None = None, *, nodes: bool = True
+        self,
+        asked: Lesson,
+        trees: NDArray[np.float64],
+        without: NDArray[np.bool_] | None = None,
+        *,
+        nodes: bool = True,
     ) -> NDArray[np.float64]:
         """(n,): the mean of the networks.
 
         Args:
-            without: (f,) columns that are read as those of the mean pair; nodes=False: so is what the items hear.
+            trees: (n,) log-odds of the trees; without: (f,) columns that the network reads as those of the mean pair;
+            nodes=False: so is what the items hear.
         """
         found = [np.empty(0)]
         with torch.no_grad():
@@ -251,7 +273,8 @@ class Gnn:
                     columns, back = columns.masked_fill(gone, 0), back.masked_fill(gone, 0)
                 if not nodes:
                     left, right = torch.zeros_like(left), torch.zeros_like(right)
-                said = [member(left, right, columns, back) for member in self.members]
+                of_trees = torch.from_numpy(trees[rows].astype(np.float32))
+                said = [member(left, right, columns, back, of_trees) for member in self.members]
                 found.append(torch.stack(said).mean(0).double().numpy())
         return np.concatenate(found)
 
@@ -305,7 +328,7 @@ class Gnn:
 def _even_weights(lesson: Lesson) -> Tensor:
     """(n,) with mean 1."""
     weights = lesson.both_weights[: len(lesson.labels)]
-    return torch.from_numpy((weights / weights.mean()).astype(np.float32))
+    return torch.from_numpy((weights / max(weights.sum() / max(len(weights), 1), 1e-12)).astype(np.float32))
 
 
 def _typed(links: Links) -> tuple[Ints, Ints]:

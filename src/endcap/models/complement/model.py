@@ -7,7 +7,7 @@ Products", KDD '15, has the labels: what was also bought but not also viewed, an
     features     see `features`
     logistic     log-odds = b + sum w_f z_f, z standardised log1p; a missing value is 0 and has a weight of its own
     boosting     gradient boosted trees on the log loss (LightGBM); a missing value goes the better way
-    gnn          a graph network over typed links, taught by the links as well (see `gnn`)
+    gnn          a graph network over typed links, taught by the links as well, on top of boosting (see `gnn`)
     calibration  [C] isotonic regression on held-out pairs, since a product of parts needs a true probability
 
 Where labels are those of behaviour, a pair that the log itself calls a complement, by SETTLED baskets or more, is not
@@ -63,6 +63,7 @@ PREFIX = "complement-"  # of the files of arrays: they may stand in another mode
 OBJECTIVE = "binary sigmoid:1"
 NEWTON_STEPS, CLOSE_ENOUGH = 50, 1e-10
 MOST_STEP = 5.0  # of a weight
+FOLDS = 5  # of the pairs that a network learns from: each is answered by trees of the others
 SETTLED = 3  # baskets that settle, beside all that is asked of a label, what a pair is [C]
 
 Floats = NDArray[np.float32]
@@ -101,7 +102,7 @@ class ComplementConfig(msgspec.Struct, frozen=True, kw_only=True):
     columns: Annotated[float, Meta(gt=0, le=1, description="share of the features that a tree may look at")] = 0.7
     dim: Annotated[int, Meta(ge=2, le=1024, description="gnn: length of an item's vector")] = 32
     epochs: Annotated[int, Meta(ge=1, description="gnn: passes over the pairs, at most")] = 20
-    dropout: Annotated[float, Meta(ge=0, lt=1, description="gnn: share of activations left out in training")] = 0.2
+    dropout: Annotated[float, Meta(ge=0, lt=1, description="gnn: share of activations left out in training")] = 0.5
     link_weight: Annotated[float, Meta(ge=0, description="gnn: of the loss of links against drawn pairs")] = 1.0
     edge_weight: Annotated[float, Meta(gt=0, description="gnn: of the loss of complements against substitutes")] = 0.5
     members: Annotated[int, Meta(ge=1, le=20, description="gnn: networks whose mean is taken")] = 3
@@ -237,7 +238,14 @@ class Complement:
         if self.config.method == "gnn":
             from endcap.models.complement.gnn import Gnn
 
-            self._network = Gnn.fitted(self._read_off(), train, validation, self.config, seed, threads)
+            for_trees = self._for_scorer(train), self._for_scorer(validation)
+            by_others = _by_others(*for_trees, self.config, seed, threads)
+            self._scorer = _Boosting.fitted(*for_trees, self.config, seed, threads)
+            taught, held = ~self._by_trees_alone(train), ~self._by_trees_alone(validation)
+            self._network = Gnn.fitted(
+                self._read_off(), train.where(taught), validation.where(held),
+                (by_others[taught], self._of_scorer(validation)[held]), self.config, seed, threads,
+            )  # fmt: skip
         else:
             fit = _Logistic.fitted if self.config.method == "logistic" else _Boosting.fitted
             self._scorer = fit(train, validation, self.config, seed, threads)
@@ -258,19 +266,19 @@ class Complement:
     def contributions(self, left: NDArray[np.integer], right: NDArray[np.integer]) -> Floats:
         """(n, len(GROUPS)) what each group of features added to the log-odds before calibration, beside the mean pair.
 
-        The columns are those of `features.GROUPS`; above 0 speaks for a complement. A graph network's are
-        what is lost where a group is read as that of the mean pair, and do not add up to its log-odds; what it hears
-        from neighbours is among the links.
+        The columns are those of `features.GROUPS`; above 0 speaks for a complement. A graph network's are those of its
+        trees and what is lost where the network reads a group as that of the mean pair, and do not add up to its
+        log-odds; what it hears from neighbours is among the links.
         """
         asked = self._question(left, right)
         group = np.array([GROUPS.index(name) for name in self._read_off().groups_of_columns()])
-        if (network := self._network) is not None:
-            whole = network.log_odds(asked)
-            lost = [whole - network.log_odds(asked, group == g, nodes=name != LINKS) for g, name in enumerate(GROUPS)]
-            return self._with_raised(np.stack(lost, axis=1), asked)
-        scorer, rows, back = self._fitted(), asked.rows, asked.back
+        scorer, (rows, back, *_) = self._fitted(), self._for_scorer(asked)
         by_column = (scorer.contributions(rows) + scorer.contributions(back)) / 2 if len(rows) else rows
-        parts = np.stack([by_column[:, group == g].sum(axis=1) for g in range(len(GROUPS))], axis=1)
+        parts = np.stack([by_column[:, group[: rows.shape[1]] == g].sum(axis=1) for g in range(len(GROUPS))], axis=1)
+        if self._network is not None:
+            whole = self._guessed(asked)
+            lost = [whole - self._guessed(asked, group == g, nodes=name != LINKS) for g, name in enumerate(GROUPS)]
+            parts = parts + np.stack(lost, axis=1)
         return self._with_raised(parts, asked)
 
     def judge(self, pairs: Pairs) -> Judgement:
@@ -292,14 +300,36 @@ class Complement:
             return found
         return np.where(self._is_settled(asked), np.maximum(found, self._calibration.scores[-1]), found)
 
-    def _guessed(self, asked: Lesson) -> NDArray[np.float64]:
-        """(n,) log-odds of pairs as if none was settled."""
+    def _guessed(
+        self, asked: Lesson, without: NDArray[np.bool_] | None = None, *, nodes: bool = True
+    ) -> NDArray[np.float64]:
+        """(n,) log-odds of pairs as if none was settled; for `without` and `nodes` see `Gnn.log_odds`."""
+        found = self._of_scorer(asked)
         if self._network is not None:
-            return self._network.log_odds(asked)
-        scorer = self._fitted()
+            more = ~self._by_trees_alone(asked)
+            found[more] = self._network.log_odds(asked.where(more), found[more], without, nodes=nodes)
+        return found
+
+    def _by_trees_alone(self, asked: Lesson) -> NDArray[np.bool_]:
+        """(n,) pairs that nobody met, where labels are those of behaviour."""
+        if self._facts().links is not None:
+            return np.zeros(len(asked.rows), bool)
+        behaviour = np.isin(self._read_off().groups_of_columns(), BEHAVIOUR)
+        return np.asarray(np.isnan(asked.rows[:, behaviour]).all(axis=1))
+
+    def _for_scorer(self, asked: Lesson) -> Lesson:
+        """Without the columns of links that a graph network reads off the log: trees would take an item that is linked
+        with little for one that goes with all, where few pairs of a leaf ever meet."""
+        if self._seen is self.facts:
+            return asked
+        own = slice(len(self.names))
+        return asked._replace(rows=asked.rows[:, own], back=asked.back[:, own])
+
+    def _of_scorer(self, asked: Lesson) -> NDArray[np.float64]:
+        scorer, asked = self._fitted(), self._for_scorer(asked)
         if not len(asked.rows):
             return np.empty(0)
-        return (scorer.log_odds(asked.rows) + scorer.log_odds(asked.back)) / 2
+        return scorer.both_ways(asked.rows, asked.back)
 
     def _is_settled(self, asked: Lesson) -> NDArray[np.bool_]:
         left, right = (np.asarray(part, np.int64) for part in (asked.left, asked.right))
@@ -356,7 +386,7 @@ class Complement:
         arrays |= {"calibration-scores": calibration.scores, "calibration-shares": calibration.shares}
         if self._network is not None:
             arrays |= {f"gnn-{name}": array for name, array in self._network.arrays().items()}
-        elif isinstance(scorer := self._fitted(), _Logistic):
+        if isinstance(scorer := self._fitted(), _Logistic):
             arrays |= {f"logistic-{name}": array for name, array in scorer._asdict().items()}
         else:
             (folder / TREES_FILE).write_text(scorer.trees.text, encoding="utf-8")
@@ -381,12 +411,12 @@ class Complement:
             model._calibration = Isotonic(**_under(arrays, "calibration-"))
             if model.config.method == "logistic":
                 model._scorer = _Logistic(**_under(arrays, "logistic-"))
-            elif model.config.method == "gnn":
+            else:
+                model._scorer = _Boosting.read((folder / TREES_FILE).read_text(encoding="utf-8"), len(model.names))
+            if model.config.method == "gnn":
                 from endcap.models.complement.gnn import Gnn
 
                 model._network = Gnn.restored(_under(arrays, "gnn-"), model._read_off(), model.config)
-            else:
-                model._scorer = _Boosting.read((folder / TREES_FILE).read_text(encoding="utf-8"), len(model.names))
         except (TypeError, ValueError, KeyError, OSError) as error:
             raise DamagedArtefact(f"{folder}: no classifier of complements ({error}); train it again") from None
         return model
@@ -483,6 +513,10 @@ class _Logistic(NamedTuple):
     def log_odds(self, rows: Floats) -> NDArray[np.float64]:
         return self._columns(rows) @ self.weights + self.bias[0]
 
+    def both_ways(self, rows: Floats, back: Floats) -> NDArray[np.float64]:
+        """(n,) the mean of both."""
+        return (self.log_odds(rows) + self.log_odds(back)) / 2
+
     def contributions(self, rows: Floats) -> NDArray[np.float64]:
         """(n, f) beside the mean pair."""
         known, unknown = np.split(self._columns(rows) * self.weights, 2, axis=1)
@@ -526,6 +560,33 @@ class _Boosting:
     def log_odds(self, rows: Floats) -> NDArray[np.float64]:
         return self.trees.sums(rows)
 
+    def both_ways(self, rows: Floats, back: Floats) -> NDArray[np.float64]:
+        """(n,) the mean of both; what reads the same both ways, as most pairs that nobody met, is asked once."""
+        found = self.log_odds(rows)
+        other = np.flatnonzero(((rows != back) & ~(np.isnan(rows) & np.isnan(back))).any(axis=1))
+        found[other] = (found[other] + self.log_odds(back[other])) / 2
+        return found
+
     def contributions(self, rows: Floats) -> NDArray[np.float64]:
         """(n, f) Shapley values."""
         return self.trees.added(rows)
+
+
+def _by_others(
+    train: Lesson, validation: Lesson, config: ComplementConfig, seed: int, threads: int
+) -> NDArray[np.float64]:
+    """(n,) log-odds of the pairs by trees that were grown without them, a pair and its copy as unmet in one fold."""
+    if train.left is None or train.right is None or not len(train.left) == len(train.right) == len(train.rows):
+        raise InputError("complement: a graph network needs the items of every pair; make the rows by `lesson`")
+    ends = np.stack([np.minimum(train.left, train.right), np.maximum(train.left, train.right)], axis=1)
+    pairs, place = np.unique(ends, axis=0, return_inverse=True)
+    fold = np.random.default_rng([seed, FOLDS]).integers(FOLDS, size=len(pairs))[place]
+    found = np.zeros(len(fold))
+    for one in range(FOLDS):
+        own = fold == one
+        rest = train.where(~own)
+        if own.any() and len(np.unique(rest.labels)) == 2:
+            trees = _Boosting.fitted(rest, validation, config, seed, threads)
+            asked = train.where(own)
+            found[own] = trees.both_ways(asked.rows, asked.back)
+    return found
