@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from endcap import Shop, models, simulate
 from endcap.answers import NOTHING, Request
 from endcap.errors import InputError
 from endcap.graph import Baskets, CoPurchase
+from endcap.models.complement import Complement
 from endcap.models.cross_sell import CrossSell, hiding
 from endcap.models.cross_sell.settings import CrossSellConfig
 from endcap.models.cross_sell.towers import Towers
@@ -260,6 +263,42 @@ def test_a_list_is_that_of_all_parts_though_few_are_worked_out() -> None:
     np.testing.assert_allclose(found.scores, parts.final[best], rtol=1e-5)
     assert found.parts is not None
     np.testing.assert_allclose(found.parts["complement"], parts.complement[best], rtol=1e-5)
+
+
+def test_nothing_is_told_twice_in_one_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a list looks at more than it did first, only what is new is asked about."""
+    model, asked = trained(), np.array([3], np.int32)
+    companions, told, seen = model._companions(asked), dict[int, float](), list[int]()
+    wanted, probability = model.parts(asked, companions.nearest(100)), Complement.probability
+
+    def recorded(self: Complement, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        seen.extend(right.tolist())
+        return probability(self, left, right)
+
+    monkeypatch.setattr(Complement, "probability", recorded)
+    model._parts_of_best(companions, asked, companions.nearest(40), 30, told)
+    n_first = len(seen)
+    found = model._parts_of_best(companions, asked, companions.nearest(100), 60, told)
+    assert 30 <= n_first < len(seen) == len(set(seen)) == len(told)
+    known = ~np.isnan(found.complement)
+    assert known.sum() >= 60
+    np.testing.assert_array_equal(found.complement[known], wanted.complement[known])
+
+
+def test_a_model_is_let_go_at_once(tmp_path: Path) -> None:
+    """Without waiting for the garbage collector, which a server tells to pass over what it opened first."""
+    trained().save(tmp_path / "model")
+    models.open(tmp_path / "model").candidates(Request(k=3, item=3))  # compiling leaves frames behind
+    gc.collect()
+    gc.disable()
+    try:
+        model = models.open(tmp_path / "model")
+        model.candidates(Request(k=3, item=3))
+        gone = weakref.ref(model)
+        del model
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(("baskets", "size"), [(10, 64), (4_000, 125), (1_000_000, 4_096)])

@@ -77,3 +77,24 @@ def test_links_are_those_of_the_graph(shop: Shop) -> None:
     counts = co_purchase(baskets, shop.n_items).counts
     asked, items = np.array([0, 4], np.int32), np.array([3, 2, 1], np.int32)
     np.testing.assert_array_equal(links_of(counts, asked, items), counts.toarray()[np.ix_(asked, items)])
+
+
+@pytest.mark.parametrize("asked", [[3], [0, 5, 9, 11]])
+def test_recency_is_that_of_every_pair_looked_at_by_itself(asked: list[int]) -> None:
+    """On counts of no shop, where a third of the pairs and of the categories is missing."""
+    rng, n, leaves = np.random.default_rng(4), 20, 3
+    mass = np.where(rng.random((n, n)) < 0.3, rng.integers(1, 9, (n, n)), 0).astype(np.float32)
+    faded = (mass * rng.random((n, n))).astype(np.float32)
+    leaf = rng.integers(-1, leaves, n)
+    rows, columns = np.nonzero(mass)
+    offsets = np.append(0, np.cumsum((mass > 0).sum(1)))
+    keys, share = np.array([0, 2, 3, 7, 8]), rng.random(5).astype(np.float32)
+    fresh = Freshness(offsets, columns.astype(np.int32), mass[rows, columns], faded[rows, columns], leaf, keys, share)
+    of_keys = dict(zip(keys.tolist(), share.tolist(), strict=True))
+    for item in range(n):
+        total, left = mass[asked, item].sum(), faded[asked, item].sum()
+        known = [one for one in leaf[asked].tolist() if one >= 0]
+        of_pairs = [of_keys.get(one * leaves + leaf[item], 1.0) if leaf[item] >= 0 else 1.0 for one in known]
+        wanted = left / total if total else np.mean(of_pairs or [1.0])
+        found = fresh.recency(np.array(asked, np.int32), np.array([item, 1], np.int32))[0]
+        assert found == pytest.approx(0.5 + 0.5 * wanted, rel=1e-6)

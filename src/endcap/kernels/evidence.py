@@ -3,7 +3,7 @@
 The rows of the graph lie by falling strength, so that a hop which reads the head of a row reads its strongest part. The
 first hop reads whole rows; every further one starts from the `frontier` places where the hop before led most often and
 reads `onward` partners of each. So a question costs the same in a shop of any size: with 200 places and 50 partners at
-most 10,000 additions a hop. A thread needs 45 bytes an item, and the question's own places beside.
+most 10,000 additions a hop. A thread needs 48 bytes an item, and the question's own places beside.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 # both ends held down, shared baskets, and these over the root and over the union of both items' baskets
 WALK1, WALK2, WALK3, WALK4, QUIET, EVEN1, EVEN2, COUNT, COSINE, JACCARD = range(10)
 N_SUMS = 10
+NOWHERE, ASKED = -1, -2  # of an item's place
 
 
 class Links(NamedTuple):
@@ -38,9 +39,9 @@ class Links(NamedTuple):
 
 
 class _Scratch(NamedTuple):
-    sums: NDArray[np.float32]  # (n_items, N_SUMS), zero between questions
-    listed: NDArray[np.bool_]  # (n_items,) false between questions
-    places: NDArray[np.int32]  # (n_items,) those found so far
+    sums: NDArray[np.float32]  # (n_items, N_SUMS) at the places found so far, zero between questions
+    where: NDArray[np.int32]  # (n_items,) the place of each item, `NOWHERE` between questions
+    places: NDArray[np.int32]  # (n_items,) the item at each place
 
 
 class Walker:
@@ -60,81 +61,105 @@ class Walker:
         try:
             scratch = self._free.pop()
         except IndexError:
-            scratch = _Scratch(
-                np.zeros((n_items, N_SUMS), np.float32), np.zeros(n_items, np.bool_), np.empty(n_items, np.int32)
-            )
+            where, places = np.full(n_items, NOWHERE, np.int32), np.empty(n_items, np.int32)
+            scratch = _Scratch(np.zeros((n_items, N_SUMS), np.float32), where, places)
         found = _reach(*self.links, self._root, asked.astype(np.int32), self.frontier, self.onward, *scratch)
         self._free.append(scratch)
         return found
 
 
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def fill_columns(  # type: ignore[no-untyped-def]
+    asked, wanted, at, sums, category, n_of, items_of, sold, logs, offsets, beside, chance, out
+):
+    """Sums and categories of wanted items (n,), into the first N_SUMS + 5 columns of `out`; zeros where `at` is -1.
+
+    Of a category, beside the asked items' own ones: the chance that another item of a basket is of it, an item and by
+    how often each is bought; how many of the asked items are of it; how many items it has. Then the item's baskets.
+
+    Args:
+        at: (n,) rows of sums (p, N_SUMS); category: (n_items,); items_of, sold: (categories,) items and baskets of each
+        category; logs: log1p of items_of and of n_of; offsets, beside, chance: (categories, categories) by rows.
+    """
+    goes, own = np.zeros(len(sold), np.float32), np.zeros(len(sold), np.float32)
+    for item in asked:
+        own[category[item]] += 1
+        for place in range(offsets[category[item]], offsets[category[item] + 1]):
+            goes[beside[place]] += chance[place] / np.float32(len(asked))
+    for row in range(len(wanted)):
+        item = wanted[row]
+        of = category[item]
+        for place in range(N_SUMS):
+            out[row, place] = sums[at[row], place] if at[row] >= 0 else 0
+        out[row, N_SUMS] = goes[of] / max(items_of[of], np.float32(1))
+        out[row, N_SUMS + 1] = goes[of] / sold[of] * n_of[item]
+        out[row, N_SUMS + 2] = own[of] / len(asked)
+        out[row, N_SUMS + 3], out[row, N_SUMS + 4] = logs[0][of], logs[1][item]
+
+
 @numba.njit(nogil=True, cache=True)
 def _reach(  # type: ignore[no-untyped-def]
-    indptr, partner, shared, step, n_of, root, asked, frontier, onward, sums, listed, places
+    indptr, partner, shared, step, n_of, root, asked, frontier, onward, sums, where, places
 ):  # fmt: skip
     for item in asked:
-        listed[item] = True  # and in no place: nothing is added there
+        where[item] = ASKED  # nothing is added there
     n = 0
     share = np.float32(1) / np.float32(len(asked))
     for item in asked:
         for at in range(indptr[item], indptr[item + 1]):
             other = partner[at]
-            if not listed[other]:
-                listed[other] = True
-                places[n] = other
+            if where[other] == ASKED:
+                continue
+            if where[other] == NOWHERE:
+                where[other], places[n] = n, other
                 n += 1
-            row = sums[other]
+            row = sums[where[other]]
             both, ends = shared[at], root[item] * root[other]
             row[WALK1] += step[at] * share
             row[EVEN1] += step[at] * n_of[item] / ends
             row[COUNT] += both
             row[COSINE] += both / ends
             row[JACCARD] += both / (n_of[item] + n_of[other] - both)
-    for item in asked:
-        sums[item] = 0
     for hop in range(WALK1, WALK4):
-        begin = _strongest(sums, hop, places, n, frontier)
-        for item, weight, even in begin:
+        for begin, weight, even in _strongest(sums, hop, n, frontier):
+            item = places[begin]
             for at in range(indptr[item], min(indptr[item + 1], indptr[item] + onward)):
                 other = partner[at]
-                if not listed[other]:
-                    listed[other] = True
-                    places[n] = other
+                if where[other] == ASKED:
+                    continue
+                if where[other] == NOWHERE:
+                    where[other], places[n] = n, other
                     n += 1
-                row = sums[other]
+                row = sums[where[other]]
                 row[hop + 1] += weight * step[at]
                 if hop == WALK1:
                     row[QUIET] += weight * step[at] / root[item]
                     row[EVEN2] += even * step[at] * root[item] / root[other] * share
-        for item in asked:
-            sums[item] = 0
-    found = places[:n].copy()
-    at_each = np.empty((n, N_SUMS), np.float32)
-    for place in range(n):
-        at_each[place] = sums[found[place]]
-        sums[found[place]] = 0
-        listed[found[place]] = False
+    found, at_each = places[:n].copy(), sums[:n].copy()
+    sums[:n] = 0
+    for item in found:
+        where[item] = NOWHERE
     for item in asked:
-        listed[item] = False
+        where[item] = NOWHERE
     return found, at_each
 
 
 @numba.njit(nogil=True, cache=True)
-def _strongest(sums, hop, places, n, frontier):  # type: ignore[no-untyped-def]
+def _strongest(sums, hop, n, frontier):  # type: ignore[no-untyped-def]
     """The places with the largest sums of a hop, at most so many, each with this sum and its even walk."""
     weights = np.empty(n, np.float32)
     n_reached = 0
     for place in range(n):
-        weight = sums[places[place], hop]
+        weight = sums[place, hop]
         if weight > 0:
             weights[n_reached] = weight
             n_reached += 1
     bar = np.float32(0)
     if n_reached > frontier:
         bar = np.partition(weights[:n_reached], n_reached - frontier)[n_reached - frontier]
-    found = [(np.int32(0), np.float32(0), np.float32(0)) for _ in range(0)]
+    found = [(np.int64(0), np.float32(0), np.float32(0)) for _ in range(0)]
     for place in range(n):
-        row = sums[places[place]]
+        row = sums[place]
         if row[hop] > 0 and row[hop] >= bar and len(found) < frontier:
-            found.append((places[place], row[hop], row[EVEN1]))
+            found.append((place, row[hop], row[EVEN1]))
     return found

@@ -352,13 +352,13 @@ class Asking:
 
     def _is_sifted(self, loaded: Loaded) -> bool:
         """Whether rivals are taken out of what a model names here, since it does not keep them away itself."""
-        return self.surface.goes_with and not isinstance(loaded.model, TellsRivals)
+        return self.surface.goes_with and not loaded.tells_rivals
 
     def _without_rivals(self, found: Candidates, loaded: Loaded) -> Candidates:
         """A model's answer without rivals; one that can tell them has left out its own, but not what is new to it."""
         if not self.surface.goes_with or len(found) == 0:
             return found
-        own = isinstance(loaded.model, TellsRivals)
+        own = loaded.tells_rivals
         unsure = np.flatnonzero(found.items >= loaded.n_items) if own else np.arange(len(found))
         rival = self._rivals.among(found.items[unsure], by_category=own) if len(unsure) else np.empty(0, bool)
         if not rival.any():

@@ -34,7 +34,7 @@ from endcap.errors import InputError
 from endcap.serve.description import BASKETS, EVENTS, ITEMS, QUESTIONS, REFUSALS, with_body, with_query
 from endcap.serve.events import Event, ItemUpdate
 from endcap.serve.limits import client_of
-from endcap.serve.pauses import shorten_pauses
+from endcap.serve.pauses import leave_alone, shorten_pauses
 from endcap.serve.problems import HANDLERS, Refusal, method_of, refuse, route_of
 from endcap.serve.queries import CrossSellQuery, RelatedQuery, read_query
 from endcap.serve.questions import Answer, BasketQuestion, Question
@@ -314,7 +314,9 @@ def create_app(settings: ServerSettings) -> Server:
 def from_environment() -> Server:
     """The application of one worker among several, which find their settings in the environment."""
     shorten_pauses()
-    return create_app(msgspec.json.decode(os.environ[SETTINGS_VARIABLE], type=ServerSettings))
+    app = create_app(msgspec.json.decode(os.environ[SETTINGS_VARIABLE], type=ServerSettings))
+    leave_alone()
+    return app
 
 
 @asynccontextmanager

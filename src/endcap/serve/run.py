@@ -18,7 +18,7 @@ from uvicorn.supervisors import Multiprocess
 from endcap.errors import InputError
 from endcap.release import live
 from endcap.serve.app import SETTINGS_VARIABLE, create_app
-from endcap.serve.pauses import shorten_pauses
+from endcap.serve.pauses import leave_alone, shorten_pauses
 from endcap.serve.protocol import HEAD_BYTES, BoundedProtocol
 from endcap.serve.service import ServerSettings, read_keys
 from endcap.serve.serving import Serving
@@ -48,7 +48,9 @@ def run(settings: ServerSettings, *, host: str, port: int, workers: int, announc
     address = f"http://{_shown(host)}:{listening.getsockname()[1]}"
     if workers == 1:
         shorten_pauses()
-        _AnnouncingServer(_config(create_app(settings), settings), address, announce).run([listening])
+        app = create_app(settings)
+        leave_alone()
+        _AnnouncingServer(_config(app, settings), address, announce).run([listening])
     else:
         _run_several(settings, listening, workers, address, announce)
 

@@ -22,6 +22,7 @@ from endcap.answers import (
     Reason,
     Request,
     Retriever,
+    TellsRivals,
 )
 from endcap.errors import DamagedArtefact
 from endcap.models.base import NO_CANDIDATES
@@ -47,6 +48,11 @@ class Loaded(NamedTuple):
     newcomers: Newcomers | None = None
     system: str = ""
 
+    @property
+    def tells_rivals(self) -> bool:
+        """Whether the model can; asked of its class, which is remembered: of an object it takes a while."""
+        return issubclass(type(self.model), TellsRivals)
+
     def candidates(self, request: Request, k: int, allowed: Mask | None) -> Candidates:
         """The model's candidates, and new items among its own by score.
 
@@ -66,7 +72,8 @@ class Loaded(NamedTuple):
         """What the model says of an item that it returned; of a new one only that it lies near."""
         if item >= self.n_items:
             return [NEW_AND_NEAR]
-        return self.model.explain(request, item) if isinstance(self.model, Explainer) else []
+        model = self.model
+        return model.explain(request, item) if issubclass(type(model), Explainer) else []  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,10 +138,13 @@ class Serving:
             release.bought_with(category)
         asked = release.popular(self.default_want)[:WARM_ITEMS].tolist()
         filters = [np.arange(len(release.items)) % among == 0 for among in (2, 100)]
-        for model, n_items, *_ in self.models.values():
+        for loaded in self.models.values():
+            model, n_items = loaded.model, loaded.n_items
             known = [item for item in asked if item < n_items]
             for item in known:
-                model.candidates(Request(k=10, item=item, want=self.default_want))
+                request = Request(k=10, item=item, want=self.default_want)
+                for other in model.candidates(request).items[:1].tolist():
+                    loaded.explain(request, other)
             model.candidates(Request(k=10, history=_seen(known), want=self.default_want))
             for item, allowed in itertools.product(known[:1], filters):
                 model.candidates(Request(k=10, item=item, want=self.default_want, allowed=allowed[:n_items]))

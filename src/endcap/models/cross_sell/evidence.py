@@ -7,7 +7,7 @@ are bought. A network of two layers weighs them. It is inductive: a new product'
 
 The steps between items are worked out once, to the `PARTNERS` of an item that share most baskets with it, and walks go
 on from their strongest places alone (see `endcap.kernels.evidence`). Lessons, validation and answers read the same
-columns by the same code. It takes 12 bytes a link, and 45 bytes an item for each thread that asks.
+columns by the same code. It takes 12 bytes a link, and 48 bytes an item for each thread that asks.
 
 Its lessons are baskets that are taken out of the graph before any column is worked out, a few at a time: a graph much
 thinner than the one that answers teaches what does not hold there. The loss is a softmax over drawn candidates,
@@ -26,14 +26,13 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array
 
 from endcap.answers import History, Items
 from endcap.graph import Baskets
 from endcap.kernels import copurchase
-from endcap.kernels.evidence import JACCARD, N_SUMS, WALK1, WALK2, WALK4, Links, Walker
+from endcap.kernels.evidence import JACCARD, N_SUMS, WALK1, WALK2, WALK4, Links, Walker, fill_columns
 from endcap.models.cross_sell.choice import Likely
 from endcap.models.cross_sell.pair_head import Form, PairHead, learn
 
@@ -88,6 +87,7 @@ class PairEvidence:
         n = beside.shape[0]
         self._sold = np.maximum(np.bincount(category, self.n_of, n), 1).astype(np.float32)
         self._items_of = np.bincount(category, self.n_of > 0, n).astype(np.float32)
+        self._logs = np.log1p(self._items_of), np.log1p(self.n_of)
         # what no walk reaches differs by its category and its baskets alone
         baskets = self.n_of.astype(np.int64)
         _, self._example, self._kind = np.unique(
@@ -123,27 +123,17 @@ class PairEvidence:
 
     def columns(self, reached: Reached, wanted: NDArray[np.integer]) -> Floats:
         """(n, columns) of wanted items (n,)."""
-        columns = self._unreached(reached.asked, wanted)
-        at = reached.place[wanted]
-        columns[at >= 0, :N_SUMS] = reached.sums[at[at >= 0]]
-        return columns
+        return self._columns(reached, wanted, reached.place[wanted])
 
-    def _unreached(self, asked: Items, wanted: NDArray[np.integer]) -> Floats:
-        """The columns of items that no walk reaches."""
-        columns = np.zeros((len(wanted), len(COLUMNS)), np.float32)
-        leaf, n_of = self.category[wanted], self.n_of[wanted]
-        share = np.bincount(self.category[asked], minlength=len(self._sold)) / len(asked)
-        goes = np.zeros(len(self._sold), np.float32)
-        for category in self.category[asked].tolist():
-            row = slice(self.beside.indptr[category], self.beside.indptr[category + 1])
-            goes[self.beside.indices[row]] += self.beside.data[row] / len(asked)
-        per_item, per_sale = goes / np.maximum(self._items_of, 1), goes / self._sold
-        of_the_category = np.stack([per_item, per_sale, share, np.log1p(self._items_of)], axis=1)
-        columns[:, N_SUMS : N_SUMS + 4] = of_the_category[leaf]
-        columns[:, N_SUMS + 1] *= n_of
-        columns[:, N_SUMS + 4] = np.log1p(n_of)
-        columns[:, N_SUMS + 5] = np.log1p(self.n_of[asked]).mean()
-        columns[:, N_SUMS + 6] = np.log(len(asked))
+    def _columns(self, reached: Reached, wanted: NDArray[np.integer], at: NDArray[np.int32]) -> Floats:
+        """(n, columns) of wanted items that stand at some places among those reached, -1: what no walk reaches."""
+        columns = np.empty((len(wanted), len(COLUMNS)), np.float32)
+        columns[:, N_SUMS + 5] = self._logs[1][reached.asked].mean()
+        columns[:, N_SUMS + 6] = np.log(len(reached.asked))
+        fill_columns(
+            reached.asked, wanted, at, reached.sums, self.category, self.n_of, self._items_of, self._sold,
+            self._logs, self.beside.indptr, self.beside.indices, self.beside.data, columns,
+        )  # fmt: skip
         return columns
 
     def of_all(self, weigh: Callable[[Floats], Floats], reached: Reached, wanted: NDArray[np.integer]) -> Floats:
@@ -157,7 +147,8 @@ class PairEvidence:
         there = np.zeros(len(self._example), bool)
         there[kind] = True
         by_kind = np.empty(len(self._example), np.float32)
-        by_kind[there] = weigh(self._unreached(reached.asked, self._example[there]))
+        examples = self._example[there]
+        by_kind[there] = weigh(self._columns(reached, examples, np.full(len(examples), -1, np.int32)))
         found[~near] = by_kind[kind]
         return found
 
@@ -270,15 +261,13 @@ class Weigher:
         """(n,) the logarithm of how likely items with such columns are, but for a constant."""
         if isinstance(self.head, str):
             return np.log(MEASURES[self.head](columns) + NOWHERE)
-        with torch.inference_mode():
-            return self.head(torch.from_numpy(columns)).numpy()
+        return self.head(columns)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """To store, by name; `restored` reads them."""
         if isinstance(self.head, str):
             return {**self.evidence.arrays(), "measure": np.array([list(MEASURES).index(self.head)])}
-        learnt = self.head.state_dict()
-        return {**self.evidence.arrays(), **{f"head-{name}": value.numpy() for name, value in learnt.items()}}
+        return {**self.evidence.arrays(), **{f"head-{name}": value for name, value in self.head.arrays().items()}}
 
     @classmethod
     def restored(cls, arrays: Mapping[str, NDArray[Any]], trade: Trade) -> Self:
@@ -286,9 +275,7 @@ class Weigher:
         evidence = PairEvidence.restored(arrays)
         if "measure" in arrays:
             return cls(evidence, list(MEASURES)[int(arrays["measure"][0])], trade)
-        head = PairHead(FORMS)
-        head.load_state_dict({name: torch.tensor(value) for name, value in under("head-", arrays).items()})
-        return cls(evidence, head.eval(), trade)
+        return cls(evidence, PairHead.restored(FORMS, under("head-", arrays)), trade)
 
 
 class Weighed(Likely):
@@ -323,6 +310,11 @@ class Weighed(Likely):
             items = np.append(items, self._evidence.best_sellers(k, but, allowed))
         score = self.score(items)
         return items[np.lexsort((items, -score))[:k]]
+
+    @cached_property
+    def _best(self) -> np.float32:
+        pool = self._pool_of_all
+        return self.score(pool).max() if len(pool) else super()._best
 
     @cached_property
     def _pool_of_all(self) -> Items:

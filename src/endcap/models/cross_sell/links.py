@@ -23,7 +23,6 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array
 
@@ -257,16 +256,14 @@ class LinkWeigher(NamedTuple):
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """To store, by name; `restored` reads them."""
-        learnt = {f"head-{name}": value.numpy() for name, value in self.head.state_dict().items()}
+        learnt = {f"head-{name}": value for name, value in self.head.arrays().items()}
         return {**self.evidence.arrays(), **learnt}
 
     @classmethod
     def restored(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """What `arrays` gave."""
         evidence = LinkEvidence.restored(arrays)
-        head = PairHead(list(evidence.forms.values()))
-        head.load_state_dict({name: torch.tensor(value) for name, value in under("head-", arrays).items()})
-        return cls(evidence, head.eval())
+        return cls(evidence, PairHead.restored(list(evidence.forms.values()), under("head-", arrays)))
 
 
 class _Linked(Likely):
@@ -283,9 +280,7 @@ class _Linked(Likely):
     def weigh(self, items: Items) -> Floats:
         """(n,) f of items; what a link points to is put before what is inferred."""
         columns = self._weigher.evidence.at(self._fields, items[None])
-        with torch.inference_mode():
-            found = self._weigher.head(torch.from_numpy(columns))[0].numpy()
-        return found + np.float32(VOUCHED) * np.isin(items, self._linked)
+        return self._weigher.head(columns)[0] + np.float32(VOUCHED) * np.isin(items, self._linked)
 
     def nearest(self, k: int, allowed: NDArray[np.bool_] | None = None) -> Items:
         """(at most k,) items in the order of their score, out of those that a walk or the closed form leads to."""

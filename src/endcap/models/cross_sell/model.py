@@ -16,6 +16,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
+import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -209,8 +210,16 @@ class CrossSell(Model):
 
     def _set_up(self) -> None:
         """What answers are made with, of what was learnt or stored."""
-        self._network = Network(self._source, self._target, self._offset, self._search)
+        own = weakref.ref(self)  # a release is let go at once: nothing in it points back to what holds it
+
+        def search(queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None) -> tuple[Items, Scores]:
+            model = own()
+            assert model is not None
+            return model._search(queries, k, allowed)
+
+        self._network = Network(self._source, self._target, self._offset, search)
         self._scorer: PairScorer = self._network if self._weigher is None else self._weigher
+        self._sells = bool(self._bought.any())
         self._speaks = self._bought > 0  # the network alone knows what else is asked with
         # evidence without newcomers knows an item by its own baskets alone, however few
         by_likes = np.full(len(self._bought), self._weigher is None)
@@ -437,14 +446,15 @@ class CrossSell(Model):
         few are left, twice as many are looked at, once.
         """
         asked = self._asked_of(request)
-        if len(asked) == 0 or not self._bought.any():
+        if len(asked) == 0 or not self._sells:
             return NO_CANDIDATES
         looked_at = max(self.config.looked_at, 2 * request.k) + len(asked)
-        companions = self._companions(asked, request.history)
+        companions, allowed = self._companions(asked, request.history), self._telling(request.allowed)
+        told: dict[int, float] = {}
         for wanted in (looked_at, 2 * looked_at):
-            items = companions.nearest(min(wanted, len(self._bought)), self._telling(request.allowed))
-            items = items[~np.isin(items, request.basket)]
-            parts = self._parts_of_best(companions, asked, items, request.k)
+            items = companions.nearest(min(wanted, len(self._bought)), allowed)
+            items = items[~np.isin(items, request.basket)] if len(request.basket) else items
+            parts = self._parts_of_best(companions, asked, items, request.k, told)
             kept = np.flatnonzero(parts.complement >= RIVAL)
             if len(kept) >= request.k or wanted >= len(self._bought):
                 break
@@ -489,20 +499,27 @@ class CrossSell(Model):
         similarity = self._companions(asked, history).similarity(items)
         return Parts(similarity, self._judge.goes_with(asked, items), self._freshness.recency(asked, items))
 
-    def _parts_of_best(self, companions: Companions, asked: Items, items: Items, k: int) -> Parts:
+    def _parts_of_best(
+        self, companions: Companions, asked: Items, items: Items, k: int, told: dict[int, float]
+    ) -> Parts:
         """The parts of items (n,), with P(complement) of the k best only, and of what is met on the way; else NaN.
 
         It costs most and is 1 at most: what comes below k others without it need not be asked about.
+
+        Args:
+            told: P(complement) of items that this question has asked about before; more are added.
         """
         at_most = Parts(companions.similarity(items), np.ones(len(items)), self._freshness.recency(asked, items))
-        complement = np.full(len(items), np.nan, np.float32)
+        complement = np.array([told.get(item, np.nan) for item in items.tolist()], np.float32)
         order, bound = np.argsort(-at_most.final, kind="stable"), at_most.final
         for begin in range(0, len(items), max(k, TOLD_TOGETHER)):
             block = order[begin : begin + max(k, TOLD_TOGETHER)]
             reached = bound * np.where(complement >= RIVAL, complement, 0)
             if k <= len(items) and bound[block[0]] < np.partition(reached, -k)[-k]:
                 break
-            complement[block] = self._judge.goes_with(asked, items[block])
+            new = block[np.isnan(complement[block])]
+            complement[new] = self._judge.goes_with(asked, items[new])
+            told.update(zip(items[new].tolist(), complement[new].tolist(), strict=True))
         return at_most._replace(complement=complement)
 
     def score(self, request: Request, items: Items) -> Scores:
@@ -552,7 +569,7 @@ class CrossSell(Model):
         allowed = self._telling(allowed)
         known = np.flatnonzero((items >= 0) & (items < len(self._source)))
         if self._scorer is not self._network:
-            for place in known if k > 0 and self._bought.any() else ():
+            for place in known if k > 0 and self._sells else ():
                 asked = items[[place]].astype(np.int32)
                 companions = self._companions(asked)
                 near = companions.nearest(k, allowed)

@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from endcap.answers import History, Items
@@ -163,7 +162,7 @@ class NextWeigher(NamedTuple):
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """To store, by name; `restored` reads them."""
-        learnt = {f"head-{name}": value.numpy() for name, value in self.head.state_dict().items()}
+        learnt = {f"head-{name}": value for name, value in self.head.arrays().items()}
         known, people = ({f"{name}-{part}": array for part, array in getattr(self.known, name).arrays().items()}
                          for name in ("evidence", "people"))  # fmt: skip
         return {**known, **people, **learnt, "lately": self.known.lately, "kind": np.array([self.kind])}
@@ -171,10 +170,9 @@ class NextWeigher(NamedTuple):
     @classmethod
     def restored(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """What `arrays` gave."""
-        head = PairHead(FORMS)
-        head.load_state_dict({name: torch.tensor(value) for name, value in under("head-", arrays).items()})
+        head = PairHead.restored(FORMS, under("head-", arrays))
         evidence, people = (PairEvidence.restored(under(f"{name}-", arrays)) for name in ("evidence", "people"))
-        return cls(Known(evidence, people, arrays["lately"]), head.eval(), int(arrays["kind"][0]))
+        return cls(Known(evidence, people, arrays["lately"]), head, int(arrays["kind"][0]))
 
 
 class _Following(Likely):
@@ -187,9 +185,7 @@ class _Following(Likely):
 
     def weigh(self, items: Items) -> Floats:
         """(n,) the logarithm, but for a constant, of the chance that items are in the next basket."""
-        columns = self._known.columns(self._walked, items)
-        with torch.inference_mode():
-            return self._weigher.head(torch.from_numpy(columns)).numpy()
+        return self._weigher.head(self._known.columns(self._walked, items))
 
     def nearest(self, k: int, allowed: NDArray[np.bool_] | None = None) -> Items:
         """(at most k,) items in the order of their score: of what walks lead to, was bought before, and sells."""

@@ -6,14 +6,16 @@ differ in size by orders of magnitude, so each is read in a form of its own befo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from endcap.kernels import layers
+from endcap.kernels.layers import Layers
 from endcap.nn.training import TrainingSettings, train
 
 HIDDEN = (64, 32)
@@ -23,11 +25,42 @@ LESSON = TrainingSettings(epochs=8, batch_size=64, learning_rate=4e-3, weight_de
 Form = Literal["log", "signed", "plain", "flag"]
 """log: what is 0 or more, as its logarithm; signed: of either sign, as asinh; plain: as it is; flag: 0 or 1, mostly 0,
 which standardising would blow up."""
+READ_AS: dict[Form, int] = {"log": layers.LOG, "signed": layers.SIGNED, "plain": layers.PLAIN, "flag": layers.PLAIN}
 Floats = NDArray[np.float32]
 
 
-class PairHead(nn.Module):
-    """f of the columns: each in its form and standardised, then two layers."""
+class PairHead(NamedTuple):
+    """What was learnt, to answer with."""
+
+    layers: Layers
+
+    @classmethod
+    def restored(cls, forms: Sequence[Form], arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """What `arrays` gave, of columns of these forms."""
+        own = {name: np.array(array.T, np.float32, order="C") for name, array in arrays.items()}
+        return cls(
+            Layers(
+                np.array([READ_AS[form] for form in forms], np.int8), own["unit"], own["mean"], own["spread"],
+                own["net.0.weight"], own["net.0.bias"], own["net.2.weight"], own["net.2.bias"],
+                own["net.4.weight"][:, 0], own["net.4.bias"],
+            )
+        )  # fmt: skip
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """To store, by name; `restored` reads them."""
+        _, unit, mean, spread, first, first_bias, second, second_bias, last, last_bias = self.layers
+        return {
+            "unit": unit, "mean": mean, "spread": spread, "net.0.weight": first.T, "net.0.bias": first_bias,
+            "net.2.weight": second.T, "net.2.bias": second_bias, "net.4.weight": last[None], "net.4.bias": last_bias,
+        }  # fmt: skip
+
+    def __call__(self, columns: Floats) -> Floats:
+        """(..., columns) -> (...)."""
+        return self.layers.weigh(columns.reshape(-1, columns.shape[-1])).reshape(columns.shape[:-1])
+
+
+class _Network(nn.Module):
+    """f of the columns while it is learnt: each in its form and standardised, then two layers."""
 
     def __init__(self, forms: Sequence[Form]) -> None:
         super().__init__()
@@ -67,7 +100,7 @@ class PairHead(nn.Module):
 def learn(columns: Floats, log_q: Floats, forms: Sequence[Form], seed: int, threads: int = 1) -> PairHead:
     """The head from the columns (q, c, columns) of lists whose target comes first, drawn with chances log_q (q, c)."""
     torch.manual_seed(seed)
-    head = PairHead(forms)
+    head = _Network(forms)
     head.scale_to(columns.reshape(-1, columns.shape[2]))
     given, correction = torch.from_numpy(columns), torch.from_numpy(log_q)
 
@@ -80,4 +113,4 @@ def learn(columns: Floats, log_q: Floats, forms: Sequence[Form], seed: int, thre
         return -torch.log_softmax(head(given[rows]) - correction[rows], 1)[:, 0].mean()
 
     train(head, plan=plan, loss=loss, settings=LESSON, seed=seed, threads=threads, name="evidence")
-    return head
+    return PairHead.restored(forms, {name: value.numpy() for name, value in head.state_dict().items()})

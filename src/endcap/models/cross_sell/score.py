@@ -9,6 +9,8 @@ its two categories, and 1 where these were not bought together either.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
@@ -18,6 +20,7 @@ from scipy.sparse import csr_array
 
 from endcap.answers import Items
 from endcap.graph import CoPurchase
+from endcap.kernels.lookup import entries_of, likeliest_way
 from endcap.models.complement.counts import places
 from endcap.shop import Shop
 
@@ -85,7 +88,8 @@ class Judge(NamedTuple):
         return rival
 
 
-class Freshness(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Freshness:
     """How fresh the purchases of pairs are: what was bought first in the rows.
 
     Attributes:
@@ -120,46 +124,46 @@ class Freshness(NamedTuple):
 
     def recency(self, asked: Items, items: Items) -> Floats:
         """(n,) of items to follow what was asked with; several of these count by their mass."""
-        mass, faded = np.zeros(len(items)), np.zeros(len(items))
-        for item in asked.tolist():
-            row = slice(self.offsets[item], self.offsets[item + 1])
-            place = places(self.items[row], items)
-            linked = place >= 0
-            mass[linked] += self.mass[row][place[linked]]
-            faded[linked] += self.faded[row][place[linked]]
-        by_leaf = np.ones(len(items))
-        n = int(self.leaf.max(initial=-1)) + 1
-        keys = np.concatenate([np.where(self.leaf[items] >= 0, self.leaf[item] * n + self.leaf[items], -1)
-                               for item in asked.tolist() if self.leaf[item] >= 0]
-                              or [np.empty(0, np.int64)])  # fmt: skip
-        if len(keys):
-            place = places(self.leaf_keys, keys)
-            shares = np.ones(len(keys))
-            shares[place >= 0] = self.leaf_share[place[place >= 0]]
-            by_leaf = shares.reshape(len(keys) // len(items), len(items)).mean(0)
-        share = np.divide(faded, mass, out=by_leaf, where=mass > 0)
+        mass, faded = (
+            entries_of(self.offsets, self.items, part, asked, items).sum(0, dtype=np.float64)
+            for part in (self.mass, self.faded)
+        )
+        share = np.divide(faded, mass, out=np.ones(len(items)), where=mass > 0)
+        unmet = np.flatnonzero(mass <= 0)
+        if len(unmet):
+            share[unmet] = self._by_leaf(asked, items[unmet])
         return FLOOR + (1 - FLOOR) * share
+
+    def _by_leaf(self, asked: Items, items: Items) -> Floats:
+        """(n,) shares of what is left of the mass between the categories; the mean of all asked with whose is known."""
+        of_asked, of_items = self.leaf[asked], self.leaf[items]
+        of_asked = of_asked[of_asked >= 0]
+        if len(of_asked) == 0:
+            return np.ones(len(items))
+        keys = np.where(of_items >= 0, of_asked[:, None] * self._n_leaves + of_items, -1)
+        place = places(self.leaf_keys, keys.ravel()).reshape(keys.shape)
+        shares = self.leaf_share[place] if len(self.leaf_share) else np.ones(keys.shape)
+        return np.where(place >= 0, shares, 1.0).mean(0)
+
+    @cached_property
+    def _n_leaves(self) -> int:
+        return int(self.leaf.max(initial=-1)) + 1
 
     def by_category(self, asked: Items, item: int) -> int | None:
         """Of what was asked with the first one after whose category that of an item was bought, if any was."""
-        keys = self.leaf[asked] * (self.leaf.max(initial=-1) + 1) + self.leaf[item]
+        keys = self.leaf[asked] * self._n_leaves + self.leaf[item]
         known = (self.leaf[asked] >= 0) & (self.leaf[item] >= 0)
         found = asked[known & (places(self.leaf_keys, keys) >= 0)]
         return int(found[0]) if len(found) else None
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """To store, by name."""
-        return self._asdict()
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 def links_of(graph: csr_array, asked: Items, items: Items) -> NDArray[np.float32]:
     """(m, n) the weight of the link from each that was asked with to each item, 0 where there is none."""
-    weights = np.zeros((len(asked), len(items)), np.float32)
-    for place, item in enumerate(asked.tolist()):
-        row = slice(graph.indptr[item], graph.indptr[item + 1])
-        where = places(graph.indices[row], items)
-        weights[place, where >= 0] = graph.data[row][where[where >= 0]]
-    return weights
+    return entries_of(graph.indptr, graph.indices, graph.data, asked, items)
 
 
 def path_of(graph: csr_array, bought: NDArray[np.integer], asked: Items, item: int) -> tuple[int, int, float] | None:
@@ -168,14 +172,8 @@ def path_of(graph: csr_array, bought: NDArray[np.integer], asked: Items, item: i
     Args:
         graph: shared baskets, symmetric; bought: (n_items,) baskets of each.
     """
-    row = slice(graph.indptr[item], graph.indptr[item + 1])
-    between = graph.indices[row]
-    onward = np.where(np.isin(between, asked), 0, graph.data[row] / np.maximum(bought[between], 1))
-    chance = links_of(graph, asked, between) / np.maximum(bought[asked], 1)[:, None] * onward
-    if not chance.any():
-        return None
-    begin, middle = np.unravel_index(chance.argmax(), chance.shape)
-    return int(asked[begin]), int(between[middle]), float(chance[begin, middle])
+    begin, middle, chance = likeliest_way(graph, bought, asked, item)
+    return None if begin < 0 else (begin, middle, chance)
 
 
 def _leaves(catalogue: pa.Table, n_items: int) -> NDArray[np.int64]:
