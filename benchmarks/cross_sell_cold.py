@@ -11,7 +11,7 @@ of the basket that were not drawn, among 1,000 drawn evenly and among all.
 Each training gives two lines: evidence, as `score_by=evidence` serves it, and the network alone. Beside them stand
 simple methods, on the same baskets and the same questions. Settings of `models/cross_sell/lately.py` were chosen with
 `--inside --seed 100`, which splits the training part once more and never sees the test part, and where the products
-drawn are others.
+drawn are others, and on a shop that was simulated from another seed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ TRAINED: dict[str, Any] = {
 }  # fmt: skip
 WAYS = ("evidence", "network")
 
-Score = Callable[[Request, NDArray[np.int32]], NDArray[np.float32]]
+Scores = Callable[[Request, NDArray[np.int32]], dict[str, NDArray[np.float32]]]  # of each way, by name
 Hits = tuple[NDArray[np.float64], NDArray[np.float64]]  # (q,) among the drawn, among all
 
 
@@ -101,55 +101,53 @@ def shown(train: Shop, warm: NDArray[np.int32], level: int | None) -> Shop:
     )
 
 
-def hits(score: Score, questions: Questions, n_items: int) -> Hits:
-    """The hit rate at K among the drawn products, and among all but the basket's own; ties in random order."""
+def hits(scored: Scores, questions: Questions, n_items: int) -> dict[str, Hits]:
+    """Of each way the hit rate at K among the drawn, and among all but the basket's own; ties in random order."""
     everything = np.arange(n_items, dtype=np.int32)
-    counts = np.zeros((2, 2, len(questions.target)), np.int64)
+    counts: dict[str, NDArray[np.int64]] = {}
     for place, (target, rest) in enumerate(zip(questions.target, questions.rest, strict=True)):
-        scores = score(Request(k=K, basket=rest), everything).astype(np.float64)
-        own = scores[target]
-        scores[np.append(rest, target)] = np.nan
-        for column, theirs in enumerate((scores[questions.rivals[place]], scores)):
-            counts[column, :, place] = np.count_nonzero(theirs > own), np.count_nonzero(theirs == own)
-    drawn, whole = (metrics.tied_hit_rate(above, ties, K) for above, ties in counts)
-    return drawn, whole
+        for way, given in scored(Request(k=K, basket=rest), everything).items():
+            scores = given.astype(np.float64)
+            own = scores[target]
+            scores[np.append(rest, target)] = np.nan
+            of_way = counts.setdefault(way, np.zeros((2, 2, len(questions.target)), np.int64))
+            for column, theirs in enumerate((scores[questions.rivals[place]], scores)):
+                of_way[column, :, place] = np.count_nonzero(theirs > own), np.count_nonzero(theirs == own)
+    found = {way: [metrics.tied_hit_rate(above, ties, K) for above, ties in both] for way, both in counts.items()}
+    return {way: (drawn, whole) for way, (drawn, whole) in found.items()}
 
 
-def ways_of(model: CrossSell) -> dict[str, Score]:
+def ways_of(model: CrossSell) -> Scores:
     """What the model scores with, and the graph network that places new products in it."""
 
-    def by_network(request: Request, items: NDArray[np.int32]) -> NDArray[np.float32]:
-        scores = model._network.of(model._asked_of(request)).score(items)
-        return np.where(model._answerable[items], scores, scores.min() - 1)
+    def score(request: Request, items: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
+        by_network = model._network.of(model._asked_of(request)).score(items)
+        by_network = np.where(model._answerable[items], by_network, by_network.min() - 1)
+        return {"evidence": model.score(request, items), "network": by_network}
 
-    return {"evidence": model.score, "network": by_network}
+    return score
 
 
-def simple(view: Shop) -> dict[str, Score]:
+def simple(view: Shop) -> Scores:
     """Methods that learn nothing, on the baskets of a shop: those of the cross-sell benchmarks, and what needs none."""
     _, leaf = codes_of(texts_of(view.catalogue, "category"))
     known = PairEvidence.of(learnt(view), leaf)
     titles = TextVectors(texts_of(view.catalogue, "title")).vectors
     n_of = np.maximum(known.n_of, 1)
 
-    def by(read: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> Score:
-        def score(request: Request, items: NDArray[np.int32]) -> NDArray[np.float32]:
-            asked = np.unique(request.basket[-BASKET:])
-            return read(known.columns(known.reach(asked), items))
+    def score(request: Request, items: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
+        asked = np.unique(request.basket[-BASKET:])
+        columns = known.columns(known.reach(asked), items)
+        return {
+            **{name: read(columns) for name, read in MEASURES.items()},
+            "cosine": columns[:, COSINE],
+            "shared baskets over the candidate's": columns[:, COUNT] / n_of[items],
+            "best sellers of categories that go": columns[:, N_SUMS + 1],
+            "best sellers": known.n_of[items],
+            "nearest text": (titles[items] @ titles[asked].T).toarray().mean(1),
+        }
 
-        return score
-
-    def by_text(request: Request, items: NDArray[np.int32]) -> NDArray[np.float32]:
-        return (titles[items] @ titles[np.unique(request.basket[-BASKET:])].T).toarray().mean(1)
-
-    return {
-        **{name: by(read) for name, read in MEASURES.items()},
-        "cosine": by(lambda columns: columns[:, COSINE]),
-        "shared baskets over the candidate's": by(lambda columns: columns[:, COUNT] / n_of),
-        "best sellers of categories that go": by(lambda columns: columns[:, N_SUMS + 1]),
-        "best sellers": by(lambda columns: known.n_of),
-        "nearest text": by_text,
-    }
+    return score
 
 
 def main() -> None:
@@ -181,8 +179,10 @@ def main() -> None:
         model = CrossSell(**TRAINED | ({"epochs": 1} if given.quick else {})).fit(
             view, seed=given.seed, threads=given.threads
         )
-        for way, score in {**ways_of(model), **simple(view)}.items():
-            hit = found.setdefault(way, {})[level] = hits(score, questions, train.n_items)
+        of_level = {way: hit for scored in (ways_of(model), simple(view)) for way, hit in
+                    hits(scored, questions, train.n_items).items()}  # fmt: skip
+        for way, hit in of_level.items():
+            found.setdefault(way, {})[level] = hit
             print(f"{way}, {level}: " + " / ".join(f"{each.mean():.3f}" for each in hit), flush=True)
     report(
         f"cross_sell_cold_{data.partition('-')[0]}", data,

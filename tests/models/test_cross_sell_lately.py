@@ -113,21 +113,36 @@ def test_what_it_will_be_bought_is_foreseen_by_its_rate_and_its_likes() -> None:
     baskets = Baskets.of_lists([[0, 1]] * 100 + [[2, 3]] * 10)
     time = np.append(np.arange(100), np.arange(90, 100)) * DAY
     baskets = Baskets(baskets.offsets, baskets.items, baskets.user, time, baskets.unit)
-    known_from = np.array([0, 0, 90 * DAY, 0, 99 * DAY, 0])
+    known_from = np.array([0, 0, 90 * DAY, 0, 100 * DAY, 0])
     like = csr_array((np.ones(3), ([2, 4, 5], [0, 0, 0])), shape=(6, 6))
-    found = Foreseen.of(baskets, known_from, (0, 99 * DAY), like)
+    found = Foreseen.of(baskets, known_from, like)
     np.testing.assert_allclose(found.ever[:2], 100, rtol=0.05)
-    assert 50 < found.ever[2] < 120  # ten in ten days
+    assert 40 < found.ever[2] < 70  # in half of the baskets since it came, which were more than before
     assert found.ever[3] < 20  # ten in all the time
-    assert found.ever[4] > 20  # it came yesterday, and its like is bought a hundred times
+    assert found.ever[4] > 20  # it came just now, and its like is bought a hundred times
     assert found.ever[5] < 2  # nobody wanted it all that time
     np.testing.assert_array_equal(found.lately, [False, False, True, False, True, False])
+    assert found.hope[4] > 0.5  # nobody could try it yet
+    assert found.hope[4] > 3 * found.hope[[2, 5]].max()  # one was tried, the other could have been for long
+    assert (found.hope >= 0).all()
+
+
+def test_what_nobody_could_try_yet_is_raised_by_its_hope_and_what_was_tried_hardly_is() -> None:
+    found, new = placed(0), np.array([number(NEW, shop(0))], np.int32)
+    asked = np.array([number("saucer 2 1", shop(0))], np.int32)
+    without = Lately(found.weigher, found.said, found.foreseen._replace(hope=0 * found.foreseen.hope), found.head)
+    raised = found.of(asked).score(new) - without.of(asked).score(new)
+    np.testing.assert_allclose(raised, found.foreseen.hope[new], rtol=1e-4)
+    assert raised > 0.1
+    tried = placed(10)
+    assert tried.foreseen.hope[new] < raised / 2
 
 
 def test_links_are_blended_by_how_much_is_known_and_hold_in_both_directions() -> None:
     evidence = PairEvidence.of(Baskets.of_lists([[0, 1]] * 40 + [[2, 3]] * 2), np.zeros(5, np.int64))
     like = csr_array((np.ones(1), ([2], [0])), shape=(5, 5))
-    foreseen = Foreseen(np.array([40.0, 40, 2, 2, 0]), np.ones(5), np.array([40.0, 40, 20, 2, 0]), np.arange(5) == 2)
+    ever = np.array([40.0, 40, 20, 2, 0])
+    foreseen = Foreseen(np.array([40.0, 40, 2, 2, 0]), np.ones(5), ever, np.arange(5) == 2, np.zeros(5, np.float32))
     links = blended(evidence, foreseen, like, 6.0).links
     shared = csr_array((links.shared, links.partner, links.indptr), shape=(5, 5)).toarray()
     assert shared[2, 3] == pytest.approx(20 * 2 / 8)  # all of its own, two of eight

@@ -2,10 +2,11 @@
 
 Evidence counts baskets, and what came last week has had no time for them. Three things mend that:
 
-    How much it will be bought. n^ = (n + k) / (t + k / u): n baskets in the share t of the log's time since it came
-    (the first of which is no news where it is how we know that it came), u what products like it come to in all of that
-    time. How much that word is worth, k, is the shape of the gamma distribution by which the baskets of well known
-    products differ from u, at its maximum likelihood.
+    How much it will be bought. n^ = (n + k) / (t + k / u): n baskets in the share t of the log's baskets since it came
+    (the first of which is no news where it is how we know that it came), u what products like it come to in all of
+    them. By the calendar all that is new would seem to be wanted where a shop grows. How much that word is worth, k, is
+    the shape of the gamma distribution by which the baskets of well known products differ from u, at its maximum
+    likelihood.
     What it will be bought with. Its own share of each partner is blended with the mean share of what is like it, as if
     that were kappa baskets more: p = (n p_own + kappa p_like) / (n + kappa). With kappa = v / b, v the variance of a
     basket's word and b the squared distance of what is like a product from the product, the error is least; both are
@@ -14,10 +15,10 @@ Evidence counts baskets, and what came last week has had no time for them. Three
     What the catalogue says of it beside those who ask: brand, price, text. A small network, the newcomers' head, reads
     it with the columns and adds to the score. It learns from the log's last baskets, on the graph of those before,
     where some products were made to look as if they had come lately: of each all but the last few baskets are hidden.
-
-How much a new product is worth is the one thing that no log tells. Those that are made to look as if nobody had bought
-them are drawn by the square of how much they are bought, twice as many as of all others, which are drawn evenly: what
-is never shown is never bought, so a new product gets the place of one that is wanted until its baskets say otherwise.
+How much a new product is worth is the one thing that no log tells, and what is never shown is never bought. So it has
+the benefit of the doubt: beside what is foreseen, its score is raised by the log of how far the bound that its rate
+passes once in twenty lies above its mean, times the share of that mean which is the word of its likes and not yet its
+own. It fades as time and baskets come; all else that the head says is taught on products drawn evenly.
 """
 
 from __future__ import annotations
@@ -27,10 +28,9 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array
-from scipy.special import gammaln
+from scipy.special import gammaincinv, gammaln
 
 from endcap.answers import History, Items
 from endcap.graph import Baskets
@@ -58,7 +58,7 @@ from endcap.models.cross_sell.settings import CrossSellConfig
 from endcap.shop import Shop
 
 COLUMNS = (
-    *pairs.COLUMNS, "baskets so far", "baskets foreseen", "share of the time", "same brand", "price bands apart",
+    *pairs.COLUMNS, "baskets so far", "baskets foreseen", "share of all baskets", "same brand", "price bands apart",
     "nearest text", "mean text",
 )  # fmt: skip
 NEW_FORMS: list[Form] = [*FORMS, "log", "log", "plain", "plain", "plain", "plain", "plain"]
@@ -66,9 +66,10 @@ LIKE = 10  # products that stand in for one
 LINKED = 200  # partners that they give it, at most
 KNOWN = 10.0  # baskets from which on the word of one counts for half and more
 WELL_KNOWN, EXAMPLES = 30, 2_000  # baskets of those that belief is measured at, and how many of these at most
-HALF = 0.5  # of the time: what was there for longer speaks for itself
+HALF = 0.5  # of all baskets: what was there for more of them speaks for itself
 TWICE = 2.0  # the baskets it has must be foreseen of what came lately
-LEAST = 0.05  # of the time: no rate is told from less
+LEAST = 0.05  # of all baskets: no rate is told from less
+HOPE = 0.95  # the rate of what nobody has tried yet is hoped to be at this quantile of what it may be
 SAME_PRICE = 1.5  # bands apart, where no price is known
 ROUNDS, LESSONS, LATEST, PRETENDED = 3, 1_500, 0.1, 0.06  # lessons, of a round, of the log's end; made new of a kind
 FEWEST = 5  # baskets of what is made to look new
@@ -112,25 +113,25 @@ class Foreseen(NamedTuple):
     """How much products are bought and will be.
 
     Attributes:
-        bought: (n,) baskets; time: (n,) share of the log's time since each came; ever: (n,) baskets that it would come
-        to in all of that time; lately: (n,) of what is much more foreseen than was bought so far.
+        bought: (n,) baskets; time: (n,) share of the log's baskets since each came; ever: (n,) baskets that it would
+        come to in all of that time; lately: (n,) of what is much more foreseen than was bought so far; hope: (n,) see
+        `_hope`.
     """
 
     bought: NDArray[np.float64]
     time: NDArray[np.float64]
     ever: NDArray[np.float64]
     lately: NDArray[np.bool_]
+    hope: Floats
 
     @classmethod
-    def of(cls, baskets: Baskets, known_from: NDArray[np.int64], span: tuple[int, int], like: csr_array) -> Self:
+    def of(cls, baskets: Baskets, known_from: NDArray[np.int64], like: csr_array) -> Self:
         """
         Args:
-            known_from: (n,) when each came; span: first and last moment of the log; like: see `_weighed`.
+            known_from: (n,) when each came; like: see `_weighed`.
         """
-        n, (first, last) = len(known_from), span
+        n, time = len(known_from), _since(baskets, known_from)
         bought = np.bincount(baskets.items, minlength=n).astype(np.float64)
-        since = np.clip(known_from, first, last)
-        time = np.asarray((last - since + DAY / 2) / (last - first + DAY / 2), np.float64)
         begins = np.full(n, NEVER)
         np.minimum.at(begins, baskets.items, np.repeat(baskets.time, baskets.sizes))
         news = bought - ((bought > 0) & (known_from >= begins - DAY))
@@ -141,7 +142,8 @@ class Foreseen(NamedTuple):
         usual = np.where(usual > 0, usual, max(rate.mean(), 1e-3))
         shape = _shape(news[time > HALF], (usual * time)[time > HALF])
         ever = (news + shape) / (time + shape / usual)
-        return cls(bought, time, ever, (time < HALF) & (ever > TWICE * bought))
+        lately = (time < HALF) & (ever > TWICE * bought)
+        return cls(bought, time, ever, lately, _hope(news, time, shape, usual))
 
 
 class Lately:
@@ -153,7 +155,7 @@ class Lately:
             weigher: with `blended` evidence; head: none where there was nothing to learn from.
         """
         self.weigher, self.said, self.foreseen, self.head = weigher, said, foreseen, head
-        self.none = 0.0 if head is None else float(_read(head, np.zeros((1, len(COLUMNS)), np.float32))[0])
+        self.none = 0.0 if head is None else float(head(np.zeros((1, len(COLUMNS)), np.float32))[0])
 
     @classmethod
     def fitted(
@@ -167,9 +169,8 @@ class Lately:
         n, rng = shop.n_items, np.random.default_rng([seed, 11])
         if shop.item_known_from is None or len(baskets) < FEWEST or not config.catalogue_links:
             return weigher
-        known_from, span = shop.item_known_from[:n], (int(shop.events.time.min()), int(shop.events.time.max()))
-        bought = np.bincount(baskets.items, minlength=n)
-        came = span[1] - np.clip(known_from, *span) < HALF * (span[1] - span[0])
+        known_from, bought = shop.item_known_from[:n], np.bincount(baskets.items, minlength=n)
+        came = _since(baskets, known_from) < HALF
         if not came.any():
             return weigher
         order = np.argsort(baskets.time, kind="stable")
@@ -183,11 +184,11 @@ class Lately:
         for shown in made_new:
             part, since = _hidden(before, shown)
             since = np.maximum(known_from, since)
-            then = cls._of(weigher, part, since, (span[0], cut), like, said, True, threads)
+            then = cls._of(weigher, part, since, like, said, True, threads)
             for given, chances in then._lessons(after, min(config.evidence_baskets, LESSONS), rng):
                 columns.append(given)
                 log_q.append(chances)
-        found = cls._of(weigher, baskets, known_from, span, like, said, config.unbought, threads)
+        found = cls._of(weigher, baskets, known_from, like, said, config.unbought, threads)
         if not found.lately.any():
             return weigher
         head = learn(np.stack(columns), np.stack(log_q), NEW_FORMS, seed, threads) if columns else None
@@ -195,14 +196,20 @@ class Lately:
 
     @classmethod
     def _of(
-        cls, weigher: Weigher, baskets: Baskets, known_from: NDArray[np.int64], span: tuple[int, int],
-        like: csr_array, said: Said, unbought: bool, threads: int,
-    ) -> Self:  # fmt: skip
+        cls,
+        weigher: Weigher,
+        baskets: Baskets,
+        known_from: NDArray[np.int64],
+        like: csr_array,
+        said: Said,
+        unbought: bool,
+        threads: int,
+    ) -> Self:
         """Without a head, of some baskets."""
         category = weigher.evidence.category
         evidence = PairEvidence.of(baskets, category, threads)
         weighed = _weighed(like, evidence.n_of)
-        foreseen = Foreseen.of(baskets, known_from, span, weighed)
+        foreseen = Foreseen.of(baskets, known_from, weighed)
         told = (foreseen.bought > 0) | (unbought & (np.diff(weighed.indptr) > 0))
         foreseen = foreseen._replace(lately=foreseen.lately & told)
         kappa = _belief(evidence, weighed)
@@ -253,10 +260,11 @@ class Lately:
         return _Asked(self, asked)
 
     def added(self, columns: Floats, asked: Items, items: Items) -> Floats:
-        """(n,) what the newcomers' head adds to the scores of items that came lately."""
+        """(n,) what hope and the newcomers' head add to the scores of items that came lately."""
+        hope = self.foreseen.hope[items]
         if self.head is None:
-            return np.zeros(len(items), np.float32)
-        return _read(self.head, self._columns(columns, asked, items)) - np.float32(self.none)
+            return hope
+        return hope + self.head(self._columns(columns, asked, items)) - np.float32(self.none)
 
     def traded(self, trade: Trade) -> Self:
         """The same with another trade of popularity."""
@@ -264,10 +272,10 @@ class Lately:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """To store, by name; `restored` reads them."""
-        learnt = {} if self.head is None else self.head.state_dict()
+        learnt = {} if self.head is None else self.head.arrays()
         return {
             **{f"pairs-{name}": array for name, array in self.weigher.arrays().items()},
-            **{f"head-{name}": value.numpy() for name, value in learnt.items()},
+            **{f"head-{name}": value for name, value in learnt.items()},
             **self.foreseen._asdict(),
             "brand": self.said.brand,
             "band": self.said.band,
@@ -279,11 +287,8 @@ class Lately:
     def restored(cls, arrays: Mapping[str, NDArray[Any]], trade: Trade) -> Self:
         """What `arrays` gave."""
         weigher = Weigher.restored(under("pairs-", arrays), trade)
-        state, head = under("head-", arrays), None
-        if state:
-            head = PairHead(NEW_FORMS)
-            head.load_state_dict({name: torch.tensor(value) for name, value in state.items()})
-            head.eval()
+        learnt = under("head-", arrays)
+        head = PairHead.restored(NEW_FORMS, learnt) if learnt else None
         shape = len(arrays["brand"]), int(arrays["text-width"][0])
         text = csr_array(tuple(arrays[f"text-{part}"] for part in CSR), shape=shape, copy=False)
         said = Said(arrays["brand"], arrays["band"], text)
@@ -358,6 +363,12 @@ def blended(evidence: PairEvidence, foreseen: Foreseen, like: csr_array, kappa: 
     )
 
 
+def _since(baskets: Baskets, known_from: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(n,) the share of all baskets that there were since each product came."""
+    left = len(baskets) - np.searchsorted(np.sort(baskets.time), known_from)
+    return np.asarray((left + 0.5) / (len(baskets) + 0.5), np.float64)
+
+
 def _shape(bought: NDArray[np.float64], usual: NDArray[np.float64]) -> float:
     """Of the gamma distribution by which rates differ from the usual ones, out of a grid."""
     grid = np.geomspace(0.1, 20, 40)[:, None]
@@ -366,6 +377,16 @@ def _shape(bought: NDArray[np.float64], usual: NDArray[np.float64]) -> float:
     likely = gammaln(bought + grid) - gammaln(grid) + grid * np.log(grid / (grid + usual))
     likely += bought * np.log(np.maximum(usual, 1e-9) / (grid + usual))
     return float(grid[likely.sum(1).argmax(), 0])
+
+
+def _hope(news: NDArray[np.float64], time: NDArray[np.float64], shape: float, usual: NDArray[np.float64]) -> Floats:
+    """(n,) the log of how far the rate of each may lie above what is foreseen, as far as that is not its own yet.
+
+    A rate is believed to be of a gamma distribution, of shape news + shape and rate time + shape / usual.
+    """
+    bound = gammaincinv(news + shape, HOPE) / (news + shape)
+    untried = (shape / usual) / (time + shape / usual)
+    return (np.log(bound) * untried).astype(np.float32)
 
 
 def _belief(evidence: PairEvidence, like: csr_array) -> float:
@@ -409,9 +430,7 @@ def _pretended(baskets: Baskets, n_items: int, rng: np.random.Generator) -> NDAr
     shown = np.full(n_items, NEVER)
     wanted = min(int(PRETENDED * n_items), len(may) // 4)
     shown[rng.choice(may, wanted, replace=False)] = rng.choice(SHOWN, wanted)
-    if wanted:
-        chance = bought[may].astype(np.float64) ** 2
-        shown[rng.choice(may, min(2 * wanted, len(may) // 4), replace=False, p=chance / chance.sum())] = 0
+    shown[rng.choice(may, min(2 * wanted, len(may) // 4), replace=False)] = 0
     return np.where(shown < bought, shown, NEVER)
 
 
@@ -430,8 +449,3 @@ def _hidden(baskets: Baskets, shown: NDArray[np.int64]) -> tuple[Baskets, NDArra
     offsets = np.append(0, np.cumsum(sizes)).astype(np.int64)
     left = Baskets(offsets, baskets.items[kept], baskets.user, baskets.time, baskets.unit)
     return left.where(left.sizes >= 2), since
-
-
-def _read(head: PairHead, columns: Floats) -> Floats:
-    with torch.inference_mode():
-        return head(torch.from_numpy(columns)).numpy()

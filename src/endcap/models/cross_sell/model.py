@@ -220,6 +220,7 @@ class CrossSell(Model):
         self._network = Network(self._source, self._target, self._offset, search)
         self._scorer: PairScorer = self._network if self._weigher is None else self._weigher
         self._sells = bool(self._bought.any())
+        self._particular = ~self._everywhere if self._everywhere.any() else None
         self._speaks = self._bought > 0  # the network alone knows what else is asked with
         # evidence without newcomers knows an item by its own baskets alone, however few
         by_likes = np.full(len(self._bought), self._weigher is None)
@@ -472,9 +473,9 @@ class CrossSell(Model):
 
     def _telling(self, allowed: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
         """What may be listed: not what lies in most baskets, such as bags, which goes with nothing in particular."""
-        if not self._everywhere.any():
-            return allowed
-        return ~self._everywhere if allowed is None else allowed & ~self._everywhere
+        if self._particular is None or allowed is None:
+            return allowed if self._particular is None else self._particular
+        return allowed & self._particular
 
     def rivals(self, request: Request, items: Items) -> NDArray[np.bool_] | None:
         """See `endcap.answers.TellsRivals` and `Judge.rivals`; without a classifier it cannot tell."""
