@@ -473,9 +473,9 @@ class CrossSell(Model):
 
     def _telling(self, allowed: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
         """What may be listed: not what lies in most baskets, such as bags, which goes with nothing in particular."""
-        if self._particular is None or allowed is None:
-            return allowed if self._particular is None else self._particular
-        return allowed & self._particular
+        if self._particular is None:
+            return allowed
+        return self._particular if allowed is None else allowed & self._particular
 
     def rivals(self, request: Request, items: Items) -> NDArray[np.bool_] | None:
         """See `endcap.answers.TellsRivals` and `Judge.rivals`; without a classifier it cannot tell."""
