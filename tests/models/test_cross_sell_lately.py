@@ -127,20 +127,6 @@ def test_what_it_will_be_bought_is_foreseen_by_its_rate_and_its_likes() -> None:
     assert (found.hope >= 0).all()
 
 
-def test_what_was_there_for_more_than_half_has_its_baskets_foreseen_and_is_nothing_new() -> None:
-    baskets = Baskets.of_lists([[0, 1]] * 100 + [[2, 3]] * 30)
-    time = np.append(np.arange(100), 41 + 2 * np.arange(30) % 59) * DAY
-    baskets = Baskets(baskets.offsets, baskets.items, baskets.user, time, baskets.unit)
-    like = csr_array((4, 4))
-    found = Foreseen.of(baskets, np.array([0, 0, 40, 0]) * DAY, like)
-    assert 0.5 < found.time[2] < 0.85
-    assert found.ever[2] > 36
-    np.testing.assert_array_equal(found.young, [False, False, True, False])
-    assert not found.lately.any()
-    evidence = PairEvidence.of(baskets, np.zeros(4, np.int64))
-    assert blended(evidence, found, like, 6.0).links.n_of[2] == pytest.approx(found.ever[2], rel=1e-6)
-
-
 def test_what_nobody_could_try_yet_is_raised_by_its_hope_and_what_was_tried_hardly_is() -> None:
     found, new = placed(0), np.array([number(NEW, shop(0))], np.int32)
     asked = np.array([number("saucer 2 1", shop(0))], np.int32)
@@ -156,8 +142,7 @@ def test_links_are_blended_by_how_much_is_known_and_hold_in_both_directions() ->
     evidence = PairEvidence.of(Baskets.of_lists([[0, 1]] * 40 + [[2, 3]] * 2), np.zeros(5, np.int64))
     like = csr_array((np.ones(1), ([2], [0])), shape=(5, 5))
     ever = np.array([40.0, 40, 20, 2, 0])
-    young = np.arange(5) == 2
-    foreseen = Foreseen(np.array([40.0, 40, 2, 2, 0]), np.ones(5), ever, young, young, np.zeros(5, np.float32))
+    foreseen = Foreseen(np.array([40.0, 40, 2, 2, 0]), np.ones(5), ever, np.arange(5) == 2, np.zeros(5, np.float32))
     links = blended(evidence, foreseen, like, 6.0).links
     shared = csr_array((links.shared, links.partner, links.indptr), shape=(5, 5)).toarray()
     assert shared[2, 3] == pytest.approx(20 * 2 / 8)  # all of its own, two of eight
@@ -165,7 +150,7 @@ def test_links_are_blended_by_how_much_is_known_and_hold_in_both_directions() ->
     np.testing.assert_allclose(shared, shared.T, rtol=1e-6)
     assert shared[0, 1] == 40
     assert links.n_of[2] == 20
-    nobody = foreseen._replace(young=np.zeros(5, bool))
+    nobody = foreseen._replace(lately=np.zeros(5, bool))
     assert blended(evidence, nobody, like, 6.0) is evidence
 
 

@@ -13,9 +13,8 @@ Evidence counts baskets, and what came last week has had no time for them. Three
     read off well known products, where chance is too small to matter. Links of n^ p take the place of its own, in both
     directions, and every column of the evidence follows from them; two new products are linked by their own baskets.
     What the catalogue says of it beside those who ask: brand, price, text. A small network, the newcomers' head, reads
-    it with the columns and adds to the score of what is much more foreseen than was bought. It learns from the log's
-    last baskets, on the graph of those before, where some products were made to look as if they had come lately: of
-    each all but the last few baskets are hidden.
+    it with the columns and adds to the score. It learns from the log's last baskets, on the graph of those before,
+    where some products were made to look as if they had come lately: of each all but the last few baskets are hidden.
 How much a new product is worth is the one thing that no log tells, and what is never shown is never bought. So it has
 the benefit of the doubt: beside what is foreseen, its score is raised by the log of how far the bound that its rate
 passes once in twenty lies above its mean, times the share of that mean which is the word of its likes and not yet its
@@ -69,7 +68,6 @@ KNOWN = 10.0  # baskets from which on the word of one counts for half and more
 WELL_KNOWN, EXAMPLES = 30, 2_000  # baskets of those that belief is measured at, and how many of these at most
 HALF = 0.5  # of all baskets: what was there for more of them speaks for itself
 TWICE = 2.0  # the baskets it has must be foreseen of what came lately
-YOUNG, MORE = 0.85, 1.2  # the same of what has links and baskets foreseen, but is left to the evidence's own head
 LEAST = 0.05  # of all baskets: no rate is told from less
 HOPE = 0.95  # the rate of what nobody has tried yet is hoped to be at this quantile of what it may be
 SAME_PRICE = 1.5  # bands apart, where no price is known
@@ -116,15 +114,14 @@ class Foreseen(NamedTuple):
 
     Attributes:
         bought: (n,) baskets; time: (n,) share of the log's baskets since each came; ever: (n,) baskets that it would
-        come to in all of that time; lately: (n,) of what is much more foreseen than was bought so far; young: (n,) the
-        same, and of what is a little more foreseen; hope: (n,) see `_hope`.
+        come to in all of that time; lately: (n,) of what is much more foreseen than was bought so far; hope: (n,) see
+        `_hope`.
     """
 
     bought: NDArray[np.float64]
     time: NDArray[np.float64]
     ever: NDArray[np.float64]
     lately: NDArray[np.bool_]
-    young: NDArray[np.bool_]
     hope: Floats
 
     @classmethod
@@ -146,8 +143,7 @@ class Foreseen(NamedTuple):
         shape = _shape(news[time > HALF], (usual * time)[time > HALF])
         ever = (news + shape) / (time + shape / usual)
         lately = (time < HALF) & (ever > TWICE * bought)
-        young = lately | ((time < YOUNG) & (ever > MORE * bought))
-        return cls(bought, time, ever, lately, young, _hope(news, time, shape, usual))
+        return cls(bought, time, ever, lately, _hope(news, time, shape, usual))
 
 
 class Lately:
@@ -174,7 +170,7 @@ class Lately:
         if shop.item_known_from is None or len(baskets) < FEWEST or not config.catalogue_links:
             return weigher
         known_from, bought = shop.item_known_from[:n], np.bincount(baskets.items, minlength=n)
-        came = _since(baskets, known_from) < YOUNG
+        came = _since(baskets, known_from) < HALF
         if not came.any():
             return weigher
         order = np.argsort(baskets.time, kind="stable")
@@ -215,7 +211,7 @@ class Lately:
         weighed = _weighed(like, evidence.n_of)
         foreseen = Foreseen.of(baskets, known_from, weighed)
         told = (foreseen.bought > 0) | (unbought & (np.diff(weighed.indptr) > 0))
-        foreseen = foreseen._replace(lately=foreseen.lately & told, young=foreseen.young & told)
+        foreseen = foreseen._replace(lately=foreseen.lately & told)
         kappa = _belief(evidence, weighed)
         return cls(
             Weigher(blended(evidence, foreseen, weighed, kappa), weigher.head, weigher.trade), said, foreseen, None
@@ -329,20 +325,20 @@ class _Asked(Likely):
 
 
 def blended(evidence: PairEvidence, foreseen: Foreseen, like: csr_array, kappa: float) -> PairEvidence:
-    """Evidence in which what is young has the links and the baskets that are foreseen, see the module's docstring.
+    """Evidence in which what came lately has the links and the baskets that are foreseen, see the module's docstring.
 
     Args:
         like: see `_weighed`; kappa: baskets that its word is worth.
     """
-    young, n, links = foreseen.young, evidence.n_items, evidence.links
-    if not young.any():
+    lately, n, links = foreseen.lately, evidence.n_items, evidence.links
+    if not lately.any():
         return evidence
     bought, ever = np.maximum(foreseen.bought, 1), foreseen.ever
     told = np.diff(like.indptr) > 0
     doubt = np.where(told, kappa, 0) / np.maximum(foreseen.bought + np.where(told, kappa, 0), 1e-12)
-    own = np.where(young, ever * (1 - doubt) / bought, 1)
-    alike = csr_array(diags_array(np.where(young, ever * doubt, 0)) @ like @ diags_array(1 / bought))
-    own, old = diags_array(own), diags_array((~young).astype(np.float64))
+    own = np.where(lately, ever * (1 - doubt) / bought, 1)
+    alike = csr_array(diags_array(np.where(lately, ever * doubt, 0)) @ like @ diags_array(1 / bought))
+    own, old = diags_array(own), diags_array((~lately).astype(np.float64))
     rows = np.repeat(np.arange(n), np.diff(links.indptr))
     worth = links.step * np.maximum(evidence.n_of, 1)[rows]  # of both directions the same
     made, kept = list[csr_array](), None
@@ -354,7 +350,7 @@ def blended(evidence: PairEvidence, foreseen: Foreseen, like: csr_array, kappa: 
         part = csr_array(own @ graph @ own + to_old + to_old.T)
         part.sort_indices()
         made.append(part)
-    n_of = np.where(young, ever, evidence.n_of).astype(np.float32)
+    n_of = np.where(lately, ever, evidence.n_of).astype(np.float32)
     row, other = np.repeat(np.arange(n), np.diff(made[0].indptr)), made[0].indices
     step = (made[0].data / np.maximum(n_of[row], 1e-9)).astype(np.float32)
     order = np.lexsort((other, -step, row))
