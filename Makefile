@@ -20,10 +20,10 @@ DATA ?= $(ENDCAP_DATA)
 	@touch $@
 
 # A shop from log to live answers. On your own files: make demo EVENTS=log.parquet ITEMS=items.parquet COLUMNS=... INTERACTIONS=...
-# DEMO_EXIT=1 stops after the three example requests.
+# DEMO_EXIT=1 stops after the three example requests. COLUMNS of the environment is a terminal's width, not ours.
 demo: .venv/deep
 	$(BIN)/endcap demo $(if $(EVENTS),--events '$(EVENTS)') $(if $(ITEMS),--items '$(ITEMS)') \
-	  $(if $(COLUMNS),--columns '$(COLUMNS)') $(if $(INTERACTIONS),--interactions '$(INTERACTIONS)') \
+	  $(if $(filter command,$(origin COLUMNS)),--columns '$(COLUMNS)') $(if $(INTERACTIONS),--interactions '$(INTERACTIONS)') \
 	  $(if $(filter 1,$(DEMO_EXIT)),--exit)
 
 test: check
