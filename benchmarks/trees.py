@@ -8,12 +8,10 @@ to hundreds of rows.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 import lightgbm
 import numpy as np
 
+from _cost import cpu_ms
 from _report import Row, arguments, report
 from endcap.models.trees import Trees
 
@@ -55,16 +53,6 @@ def main() -> None:
         )
         found.append(Row(what=f"{n:,} rows: the same to the last bit", ours=str(same), met=same, command=COMMAND))
     report("trees", "made rows", found, given.json, quick=given.quick)
-
-
-def cpu_ms(call: Callable[[], object], rounds: int) -> float:
-    """CPU milliseconds of a call, the median of some rounds."""
-    times = []
-    for _ in range(rounds):
-        begun = time.process_time()
-        call()
-        times.append(time.process_time() - begun)
-    return float(np.median(times)) * 1e3
 
 
 if __name__ == "__main__":

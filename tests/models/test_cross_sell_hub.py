@@ -33,6 +33,10 @@ def lists(score_by: str, *, hub: bool) -> dict[str, set[str]]:
     network = {"dim": 32, "epochs": 20} if score_by == "network" else {"dim": 2, "layers": 0, "epochs": 1}
     model = CrossSell(**network, score_by=score_by, text="none", complement="none").fit(log, seed=0)
     ids = log.items.ids.to_pylist()
+    if hub:
+        asked, forbidden = ids.index("i001"), ids.index("i002")
+        ruled = Request(k=log.n_items, item=asked, allowed=np.arange(log.n_items) != forbidden)
+        assert not np.isin([ids.index(HUB), forbidden], model.candidates(ruled).items).any()
     return {
         ids[item]: {ids[other] for other in model.candidates(Request(k=10, item=item)).items}
         for item in range(GROUPS * SIZE + hub)

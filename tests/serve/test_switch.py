@@ -220,6 +220,8 @@ def test_settings_survive_the_way_through_the_environment(
 
     settings = ServerSettings(releases=str(releases), state=str(tmp_path / "state.db"), stale_after="2w")
     monkeypatch.setenv(SETTINGS_VARIABLE, msgspec.json.encode(settings).decode())
+    before = gc.get_freeze_count()
     with TestClient(from_environment()) as client:
+        assert gc.get_freeze_count() > before  # garbage collections pass over what was opened
         assert client.app.state.service.settings == settings
         assert client.get("/readyz").json()["release"] == release.live(releases)

@@ -23,7 +23,7 @@ def shorten_pauses() -> None:
 def leave_alone() -> None:
     """Call once the first release is open: garbage collections no longer look at it, either.
 
-    Looking at all that a large shop's models are made of takes a tenth of a second, in the midst of somebody's answer.
+    Looking at all that a large shop's models are made of would make somebody's answer wait.
     It is let go all the same when two others have followed, since nothing in it points back to what holds it.
     """
     gc.collect()

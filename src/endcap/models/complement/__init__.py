@@ -1,7 +1,9 @@
 """Complement or substitute: `model` tells them apart, and uses
 
 pairs, counts              labels and splits, from relations or from behaviour
-features, links, alike     what the graph and the catalogue say of a pair
+features, columns          what is known of a pair, as numbers
+links, alike               of these, what the neighbours of both say
+missing                    categories that the catalogue does not say
 gnn                        the graph network
 measures                   calibration, and how good a judgement is
 """

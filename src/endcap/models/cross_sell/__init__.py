@@ -4,7 +4,7 @@ settings, towers, typed, attention, sampled   the networks
 hiding, lesson, negatives                     what they learn from
 evidence, links, next, lately, pair_head      what else scores pairs
 choice, decision                              which of these serves a shop
-score, new                                    the parts of the score; new products
+score, reasons, new                           the parts of the score, why; new products
 """
 
 from endcap.models.cross_sell.model import CrossSell
